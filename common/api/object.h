@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/* object - what every decoded Kubernetes object has: metadata, conditions, one arena that holds it all. Pure.
+ *
+ * A decoder takes the JSON of one object and copies only the fields we use, so the tree can be freed at
+ * once. Decoders are total: what the API server can store never fails to decode for its content; a field of an
+ * unexpected type reads as absent. The only failures are ERR_MALFORMED (no metadata.name) and -ENOMEM.
+ * A mistake in the content (a range that does not parse) is kept in the object as words, for its owner. */
+#include "common/arena.h"
+#include "common/ip.h"
+#include "common/json.h"
+#include "common/selector.h"
+
+struct object { /* first member of every decoded kind */
+        struct arena *arena; /* owns this object and all it points to */
+        const char *ns; /* "" for cluster-scoped kinds */
+        const char *name;
+        const char *uid;
+        const char *rv; /* metadata.resourceVersion: opaque text */
+        int64_t generation; /* 0 when absent */
+        int64_t created_s; /* seconds since 1970, 0 when absent */
+        bool deleting; /* metadata.deletionTimestamp is set */
+        struct kv_list labels;
+        struct kv_list annotations; /* only those with one of the prefixes in object_annotation_prefixes */
+};
+
+/* NULL-terminated: "metallb.io/", "metallb.universe.tf/". Others are not kept: they can be large. */
+extern const char *const object_annotation_prefixes[];
+
+/* Decodes one object of a kind. On success *ret is owned by the caller; free with object_free(). */
+typedef int (*object_decode_fn)(struct object **ret, const cJSON *json);
+
+/* Frees any decoded kind. NULL is fine; returns NULL. */
+struct object *object_free(struct object *o);
+DEFINE_CLEANUP(struct object, object_free);
+
+/* For decoders: a zeroed struct of @size with its arena and metadata filled. @hint: first arena block. */
+int object_new(struct object **ret, size_t size, size_t hint, const cJSON *json) MUST_CHECK;
+
+struct condition { /* meta/v1 Condition */
+        const char *type, *status, *reason, *message; /* never NULL */
+        int64_t observed_generation, last_transition_s;
+};
+
+struct condition_list {
+        struct condition *v;
+        size_t n;
+};
+
+struct condition_list condition_list_from(struct arena *a, const cJSON *json);
+const struct condition *condition_get(const struct condition_list *l, const char *type); /* NULL: absent */
+
+struct str_list {
+        const char **v;
+        size_t n;
+};
+
+struct str_list str_list_from(
+        struct arena *a, const cJSON *json); /* members that are no strings are left out */
+bool str_list_has(const struct str_list *l, const char *text);
