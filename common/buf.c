@@ -108,8 +108,7 @@ void buf_addf(struct buf *b, const char *fmt, ...)
         va_end(ap);
 }
 
-/* Length of the well-formed UTF-8 sequence at @p (RFC 3629 section 4), or 0. */
-static size_t utf8_len(const unsigned char *p, size_t left)
+size_t buf_utf8_len(const unsigned char *p, size_t left)
 {
         size_t n = p[0] < 0x80 ? 1
                 : p[0] < 0xc2  ? 0
@@ -135,7 +134,7 @@ void buf_add_json_n(struct buf *b, const char *text, size_t len)
 
         buf_addc(b, '"');
         for (size_t i = 0; i < len;) {
-                size_t n = utf8_len(p + i, len - i);
+                size_t n = buf_utf8_len(p + i, len - i);
 
                 if (n == 0) {
                         buf_adds(b, "\xef\xbf\xbd");

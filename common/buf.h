@@ -36,3 +36,5 @@ void buf_add_json(struct buf *b, const char *text);
 void buf_add_json_n(struct buf *b, const char *text, size_t len);
 /* Percent-encodes all but unreserved characters (RFC 3986 section 2.3). */
 void buf_add_url(struct buf *b, const char *text);
+/* Length of the well-formed UTF-8 sequence that @p begins with (RFC 3629 section 4); 0: none. @left >= 1. */
+size_t buf_utf8_len(const unsigned char *p, size_t left);
