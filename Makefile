@@ -39,22 +39,23 @@ LIBOBJ  := $(patsubst %.c,$(O)/%.o,$(filter-out $(PROGS:%=%/main.c),$(SRC)))
 BINS    := $(PROGS:%=$(BIN)/%)
 UNITS   := $(patsubst test/unit/%.c,$(BIN)/unit/%,$(sort $(wildcard test/unit/check_*.c)))
 FUZZERS := $(patsubst test/fuzz/%.c,$(BIN)/fuzz/%,$(sort $(wildcard test/fuzz/fuzz_*.c)))
+LABTOOLS := $(patsubst test/lab/%.c,$(BIN)/lab/%,$(wildcard test/lab/*.c))
 HELP    := $(patsubst %.c,$(O)/%.o,$(wildcard test/lib/*.c))
 WRAP    := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup
 
-.PHONY: all deps demo test unit replay fuzzers fuzz bench lint format help clean FORCE
+.PHONY: all deps demo test unit replay fuzzers labtools fuzz bench lint format help clean FORCE
 .SECONDARY:
 all: $(BINS)
 
 deps: ## install packages and build the lab's tools (silent when all is there)
 	$(Q)test/deps
 demo: deps ## the main job on real parts, told step by step; KEEP=1 leaves the cluster up
-	$(Q)$(MAKE) -s all
+	$(Q)$(MAKE) -s all labtools
 	$(Q)python3 -m test.lab.demo $(if $(KEEP),--keep)
 test: deps ## everything: lint, unit tests (gcc, ASan+UBSan, TSan, clang), corpora, lab
 	$(Q)python3 -m test.run
 bench: deps ## every figure of the documents, measured now
-	$(Q)$(MAKE) -s all
+	$(Q)$(MAKE) -s all labtools
 	$(Q)python3 -m test.bench
 lint: ## format, warnings as errors with gcc and clang, banned functions, pure files, size budgets
 	$(Q)python3 -m test.lint
@@ -65,6 +66,7 @@ unit: $(UNITS) ## unit tests of this VARIANT; T=check_ip runs one
 replay: $(FUZZERS) ## the fuzz corpora through their targets (not VARIANT=fuzz)
 	$(Q)for f in $(FUZZERS); do echo "  $${f##*/}"; $$f test/corpus/$${f##*/fuzz_} || exit 1; done
 fuzzers: $(FUZZERS)
+labtools: $(LABTOOLS)
 fuzz: ## fuzz every target for FUZZ_SECONDS each (default 60); finds land in build/finds
 	$(Q)test/fuzz/run $(or $(FUZZ_SECONDS),60)
 help: ## this list
@@ -89,6 +91,9 @@ $(FUZZERS): $(BIN)/fuzz/%: $(O)/test/fuzz/%.o $(if $(filter fuzz,$(VARIANT)),,$(
 		$(PROGS:%=$(O)/%.a) $(O)/common.a
 	$(LINK)
 	$(Q)$(CC) $(LDALL) $(if $(filter fuzz,$(VARIANT)),-fsanitize=fuzzer) -o $@ $^ $(LIBS)
+$(LABTOOLS): $(BIN)/lab/%: $(O)/test/lab/%.o
+	$(LINK)
+	$(Q)$(CC) $(LDALL) -o $@ $^ $(LIBS)
 $(O)/%.o: %.c $(O)/flags
 	@mkdir -p $(@D); $(if $(V),,echo '  CC    $<')
 	$(Q)$(CC) $(CCALL) -MMD -MP -c -o $@ $<
@@ -97,4 +102,4 @@ $(O)/%.o: %.c $(O)/flags
 $(O)/flags: FORCE
 	@mkdir -p $(@D); echo '$(subst ','\'',$(CC) $(CCALL))' | cmp -s - $@ || echo '$(subst ','\'',$(CC) $(CCALL))' >$@
 
--include $(patsubst %.c,$(O)/%.d,$(SRC) $(wildcard test/unit/*.c test/lib/*.c test/fuzz/*.c))
+-include $(patsubst %.c,$(O)/%.d,$(SRC) $(wildcard test/unit/*.c test/lib/*.c test/fuzz/*.c test/lab/*.c))

@@ -82,7 +82,7 @@ def corpus_stage() -> Iterator[Result]:
 
 
 def pytest_stage(folder: str) -> Iterator[Result]:
-    built = make("all")
+    built = make("all", "labtools")
     if built.returncode != 0:
         yield f"build for {folder}", FAIL, built.stderr[-3000:]
         return
