@@ -6,43 +6,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ALIGN _Alignof(max_align_t)
-#define BLOCK 512
+#define ALIGN     _Alignof(max_align_t)
+#define BLOCK_MIN 512
+#define BLOCK_MAX 65536 /* of those made for growth; a larger request gets a block of its own size */
 
 struct block {
         struct block *next;
-        size_t used, cap;
         _Alignas(max_align_t) char data[];
 };
 
 struct arena {
-        struct block *head; /* the block being filled; fuller ones behind it */
-        size_t total;
-        bool bad;
+        char *at, *end; /* what is left of the block being filled; at NULL: an allocation failed */
+        struct block *more; /* all blocks but the first */
+        size_t total, used;
+        _Alignas(max_align_t) char data[]; /* the first block */
 };
-
-static struct block *block_new(struct arena *a, size_t cap)
-{
-        struct block *b = malloc(sizeof(*b) + cap);
-
-        if (!b) {
-                a->bad = true;
-                return NULL;
-        }
-        b->next = a->head;
-        b->used = 0;
-        b->cap = cap;
-        a->head = b;
-        a->total += sizeof(*b) + cap;
-        return b;
-}
 
 struct arena *arena_new(size_t first)
 {
-        struct arena *a = calloc(1, sizeof(*a));
+        struct arena *a = first <= SIZE_MAX / 4 ? malloc(sizeof(*a) + first) : NULL;
 
-        if (a && !block_new(a, MAX(first, (size_t)64)))
-                return arena_free(a);
+        if (!a)
+                return NULL;
+        *a = (struct arena){ .at = a->data, .end = a->data + first, .total = sizeof(*a) + first };
         return a;
 }
 
@@ -52,7 +38,7 @@ struct arena *arena_free(struct arena *a)
 
         if (!a)
                 return NULL;
-        for (struct block *b = a->head; b; b = next) {
+        for (struct block *b = a->more; b; b = next) {
                 next = b->next;
                 free(b);
         }
@@ -62,47 +48,70 @@ struct arena *arena_free(struct arena *a)
 
 bool arena_ok(const struct arena *a)
 {
-        return !a->bad;
+        return a->at != NULL;
 }
 
 size_t arena_size(const struct arena *a)
 {
-        return a->total + sizeof(*a);
+        return a->total;
 }
 
-static void *arena_take(struct arena *a, size_t size, size_t align)
+size_t arena_used(const struct arena *a)
 {
-        struct block *b = a->head;
-        size_t at;
+        return a->used;
+}
 
-        if (a->bad)
+static void *fail(struct arena *a)
+{
+        a->at = a->end = NULL;
+        return NULL;
+}
+
+static bool grow(struct arena *a, size_t size)
+{
+        size_t cap = MAX(size, MIN(MAX(a->total, (size_t)BLOCK_MIN), (size_t)BLOCK_MAX));
+        struct block *b = size <= SIZE_MAX / 4 ? malloc(sizeof(*b) + cap) : NULL;
+
+        if (!b)
+                return false;
+        b->next = a->more;
+        a->more = b;
+        a->at = b->data;
+        a->end = b->data + cap;
+        a->total += sizeof(*b) + cap;
+        return true;
+}
+
+/* @align is a power of two, and blocks start aligned for anything. */
+static void *take(struct arena *a, size_t size, size_t align)
+{
+        size_t pad;
+        char *p;
+
+        if (!a->at)
                 return NULL;
-        at = (b->used + align - 1) & ~(align - 1);
-        if (at > b->cap || size > b->cap - at) {
-                if (size > SIZE_MAX / 4) {
-                        a->bad = true;
-                        return NULL;
-                }
-                b = block_new(a, MAX(size, (size_t)BLOCK));
-                if (!b)
-                        return NULL;
-                at = 0;
+        pad = -(uintptr_t)a->at & (align - 1);
+        if (pad > (size_t)(a->end - a->at) || size > (size_t)(a->end - a->at) - pad) {
+                if (!grow(a, size))
+                        return fail(a);
+                pad = 0;
         }
-        b->used = at + size;
-        return b->data + at;
+        p = a->at + pad;
+        a->at = p + size;
+        a->used += (-a->used & (align - 1)) + size; /* as if there were one block */
+        return p;
 }
 
 void *arena_calloc(struct arena *a, size_t n, size_t size)
 {
+        size_t align = size & -size; /* the size of a type is a multiple of its alignment */
         void *p;
 
         if (n == 0)
                 return NULL;
-        if (size > SIZE_MAX / n) {
-                a->bad = true;
-                return NULL;
-        }
-        p = arena_take(a, n * size, ALIGN);
+        if (size == 0 || size > SIZE_MAX / n)
+                return fail(a);
+        p = take(a, n * size, MIN(align, ALIGN));
         if (p)
                 memset(p, 0, n * size);
         return p;
@@ -110,11 +119,12 @@ void *arena_calloc(struct arena *a, size_t n, size_t size)
 
 const char *arena_dup_n(struct arena *a, const char *text, size_t len)
 {
-        char *p = len < SIZE_MAX ? arena_take(a, len + 1, 1) : NULL;
+        char *p = len < SIZE_MAX ? take(a, len + 1, 1) : fail(a);
 
         if (!p)
                 return "";
-        memcpy(p, text, len);
+        if (len > 0)
+                memcpy(p, text, len);
         p[len] = '\0';
         return p;
 }
@@ -134,12 +144,30 @@ const char *arena_printf(struct arena *a, const char *fmt, ...)
         va_copy(again, ap);
         n = vsnprintf(NULL, 0, fmt, ap);
         if (n >= 0)
-                p = arena_take(a, (size_t)n + 1, 1);
+                p = take(a, (size_t)n + 1, 1);
         if (p)
                 (void)vsnprintf(p, (size_t)n + 1, fmt, again); /* measured just above */
         else
-                a->bad = true;
+                (void)fail(a);
         va_end(again);
         va_end(ap);
         return p ? p : "";
+}
+
+static int by_text(const void *a, const void *b)
+{
+        const char *const *x = a, *const *y = b;
+
+        return strcmp(*x, *y);
+}
+
+const char **arena_sort(struct arena *a, const char *const *texts, size_t n)
+{
+        const char **sorted = arena_calloc(a, n, sizeof(*sorted));
+
+        if (sorted) {
+                memcpy(sorted, texts, n * sizeof(*sorted));
+                qsort(sorted, n, sizeof(*sorted), by_text);
+        }
+        return sorted;
 }
