@@ -24,6 +24,7 @@ struct pool {
         const char *error; /* NULL: fine */
         bool has_status;
         int64_t assigned4, assigned6, available4, available6; /* status, when has_status */
+        int64_t withheld4, withheld6; /* 0 when absent: older CRDs have none */
         struct condition_list conditions;
 };
 
