@@ -158,7 +158,8 @@ class Lab:
 
     def _node_object(self, node: Node) -> dict[str, Any]:
         return {
-            "metadata": {"name": node.name, "labels": {"kubernetes.io/hostname": node.name, "kubernetes.io/os": "linux"}},
+            "metadata": {"name": node.name,
+                         "labels": {"kubernetes.io/hostname": node.name, "kubernetes.io/os": "linux"}},
             "spec": {"podCIDRs": [f"{node.place.pod_ip(0)}/24", f"{node.place.pod_ip6(0)}/64"],
                      "podCIDR": f"{node.place.pod_ip(0)}/24"},
             "status": {
@@ -197,7 +198,8 @@ class Lab:
 
     def api_ready(self) -> bool:
         if not self.apiserver.alive or not self.etcd.alive:
-            raise AssertionError("the control plane ended:\n" + "\n".join(p.tail() for p in (self.etcd, self.apiserver)))
+            tails = "\n".join(p.tail() for p in (self.etcd, self.apiserver))
+            raise AssertionError("the control plane ended:\n" + tails)
         try:
             return self.api.exchange("GET", "/readyz", timeout=2)[0] == 200
         except OSError:
@@ -241,7 +243,8 @@ class Lab:
     def prepare_programs(self) -> None:
         """Pods of the installed Deployment and DaemonSet, nothing started."""
         apps = f"/apis/apps/v1/namespaces/{NAMESPACE}"
-        deployment, daemonset = self.api.get(apps + "/deployments/controller"), self.api.get(apps + "/daemonsets/speaker")
+        deployment = self.api.get(apps + "/deployments/controller")
+        daemonset = self.api.get(apps + "/daemonsets/speaker")
         self.controller = self._program(deployment, f"controller-{self.run_id}-x1", self.cp)
         self.speakers = {n.name: self._program(daemonset, f"speaker-x{n.place.number}", n.place) for n in self.nodes}
         for p in self.programs():
@@ -291,15 +294,15 @@ class Lab:
         ip, ip6 = n.place.pod_ip(9 + n.pods), n.place.pod_ip6(9 + n.pods)
         n.exec("ip", "addr", "add", f"{ip}/32", "dev", "lo")
         n.exec("ip", "-6", "addr", "add", f"{ip6}/128", "dev", "lo", "nodad")
-        process = self.process(f"pod-{name}", ["python3", "-S", str(ROOT / "test/lab/podserver.py"), name, str(port), ip, ip6],
-                               netns=n.name)
+        server = str(ROOT / "test/lab/podserver.py")
+        process = self.process(f"pod-{name}", ["python3", "-S", server, name, str(port), ip, ip6], netns=n.name)
         process.start()
         self.wait_for(f"pod {name} listens", lambda: f"{ip}:{port}" in n.exec("ss", "-Hltn"))
         return Pod(name, n, port, process, ip, ip6)
 
     @staticmethod
-    def slice_object(service: str, pods: list[Pod], *, family: int = 4, namespace: str = "default", ready: bool = True,
-                     port_name: str = "main") -> dict[str, Any]:
+    def slice_object(service: str, pods: list[Pod], *, family: int = 4, namespace: str = "default",
+                     ready: bool = True, port_name: str = "main") -> dict[str, Any]:
         return {
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": f"IPv{family}",
             "metadata": {"name": f"{service}-v{family}", "namespace": namespace,
@@ -315,7 +318,8 @@ class Lab:
                        **spec: Any) -> dict[str, Any]:
         return {
             "apiVersion": "v1", "kind": "Service",
-            "metadata": {"name": name, "namespace": namespace, "annotations": annotations or {}, "labels": labels or {}},
+            "metadata": {"name": name, "namespace": namespace, "annotations": annotations or {},
+                         "labels": labels or {}},
             "spec": {"type": "LoadBalancer", "ports": [
                 {"name": f"main-{p.lower()}", "port": port, "targetPort": target, "protocol": p}
                 for p in ("TCP", "UDP")], **spec}}
@@ -345,8 +349,8 @@ class Lab:
 
     def pool(self, name: str, *addresses: str, **spec: Any) -> None:
         self.api.create(f"{METALLB}/namespaces/{NAMESPACE}/ipaddresspools", {
-            "apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool", "metadata": {"name": name, "namespace": NAMESPACE},
-            "spec": {"addresses": list(addresses), **spec}})
+            "apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool",
+            "metadata": {"name": name, "namespace": NAMESPACE}, "spec": {"addresses": list(addresses), **spec}})
 
     def advertisement(self, name: str, **spec: Any) -> None:
         self.api.create(f"{METALLB}/namespaces/{NAMESPACE}/l2advertisements", {

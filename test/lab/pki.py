@@ -17,7 +17,7 @@ def _openssl(*args: str) -> None:
 
 
 def make_certificates(folder: Path, addresses: list[str]) -> None:
-    """ca.crt; server.crt and server.key for all these addresses; sa.key, with which service account tokens are signed."""
+    """ca.crt; server.crt and server.key for all these addresses; sa.key, which signs service account tokens."""
     folder.mkdir()
     names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
     san = ",".join([f"DNS:{n}" for n in names] + [f"IP:{a}" for a in addresses])
