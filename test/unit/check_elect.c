@@ -256,7 +256,7 @@ END_TEST
 /* ---- properties ---- */
 
 struct world {
-        char names[MAX_NODES][24];
+        char names[MAX_NODES][32];
         char key[24];
         struct elect_node nodes[MAX_NODES];
         uint64_t covers[3][2], local[2][2];
