@@ -13,7 +13,7 @@
 
 /* ---- small helpers ---- */
 
-int scratch_need(struct scratch *s, size_t n, size_t size)
+int view_scratch(struct scratch *s, size_t n, size_t size)
 {
         size_t need = n * size;
         void *p;
@@ -376,7 +376,7 @@ static int report_service(struct view *v, struct vservice *s,
                 n++;
         for (const struct claim *c = s->lost; c; c = c->next)
                 n++;
-        if (scratch_need(&v->addresses, n, sizeof(*addresses)) < 0)
+        if (view_scratch(&v->addresses, n, sizeof(*addresses)) < 0)
                 return -ENOMEM;
         addresses = v->addresses.p;
         for (struct claim *list = s->claims, *next = s->lost; list || next; list = next, next = NULL) {

@@ -54,7 +54,7 @@ static int read_addresses(struct view *v, const struct vservice *s, enum elect_r
                                                          : ELECT_ANNOUNCED;
         if (*ret != ELECT_ANNOUNCED)
                 return 0;
-        if (scratch_need(&v->ips, o->n_ingress, sizeof(*ips)) < 0)
+        if (view_scratch(&v->ips, o->n_ingress, sizeof(*ips)) < 0)
                 return -ENOMEM;
         ips = v->ips.p;
         for (size_t i = 0; i < o->n_ingress; i++) {

@@ -55,10 +55,10 @@ static int fill_input(struct view *v, const struct vip *p, const struct cluster_
 
         for (const struct claim *c = p->claims; c; c = c->next_in_vip)
                 n++;
-        if (scratch_need(&v->claims, n, sizeof(struct elect_claim)) < 0 ||
-                scratch_need(&v->ads, n * pool->n_ads, sizeof(const struct elect_ad *)) < 0 ||
-                scratch_need(&v->local, n * words, sizeof(uint64_t)) < 0 ||
-                scratch_need(&v->places, t->n_nodes, sizeof(struct elect_place)) < 0)
+        if (view_scratch(&v->claims, n, sizeof(struct elect_claim)) < 0 ||
+                view_scratch(&v->ads, n * pool->n_ads, sizeof(const struct elect_ad *)) < 0 ||
+                view_scratch(&v->local, n * words, sizeof(uint64_t)) < 0 ||
+                view_scratch(&v->places, t->n_nodes, sizeof(struct elect_place)) < 0)
                 return -ENOMEM;
         if (n * words > 0)
                 memset(v->local.p, 0, n * words * sizeof(uint64_t));
@@ -95,7 +95,7 @@ static int unite_interfaces(struct view *v, const struct elect_input *in, struct
                                 *ret = NULL;
                                 return 0;
                         }
-                        if (scratch_need(&v->names, n + names->n, sizeof(const char *)) < 0)
+                        if (view_scratch(&v->names, n + names->n, sizeof(const char *)) < 0)
                                 return -ENOMEM;
                         memcpy((const char **)v->names.p + n, names->v, names->n * sizeof(const char *));
                         n += names->n;

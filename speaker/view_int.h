@@ -76,7 +76,7 @@ struct view {
 };
 
 /* view.c: marking never fails; an item is on its list once. */
-int scratch_need(struct scratch *s, size_t n, size_t size) MUST_CHECK; /* 0 or -ENOMEM */
+int view_scratch(struct scratch *s, size_t n, size_t size) MUST_CHECK; /* 0 or -ENOMEM */
 void view_mark_service(struct view *v, struct vservice *s);
 void view_mark_report(struct view *v, struct vservice *s);
 void view_mark_vip(struct view *v, struct vip *p);
