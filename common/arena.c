@@ -9,26 +9,29 @@
 #define ALIGN     _Alignof(max_align_t)
 #define BLOCK_MIN 512
 #define BLOCK_MAX 65536 /* of those made for growth; a larger request gets a block of its own size */
+#define TOTAL_MAX ((size_t)1 << 30) /* of one arena */
 
 struct block {
         struct block *next;
         _Alignas(max_align_t) char data[];
 };
 
+/* Ten thousand of these are alive at once: 32 bytes on 64-bit machines. */
 struct arena {
         char *at, *end; /* what is left of the block being filled; at NULL: an allocation failed */
         struct block *more; /* all blocks but the first */
-        size_t total, used;
+        uint32_t total, used;
         _Alignas(max_align_t) char data[]; /* the first block */
 };
 
 struct arena *arena_new(size_t first)
 {
-        struct arena *a = first <= SIZE_MAX / 4 ? malloc(sizeof(*a) + first) : NULL;
+        struct arena *a = first <= TOTAL_MAX ? malloc(sizeof(*a) + first) : NULL;
 
         if (!a)
                 return NULL;
-        *a = (struct arena){ .at = a->data, .end = a->data + first, .total = sizeof(*a) + first };
+        *a = (struct arena){ .at = a->data, .end = a->data + first };
+        a->total = (uint32_t)(sizeof(*a) + first);
         return a;
 }
 
@@ -70,7 +73,7 @@ static void *fail(struct arena *a)
 static bool grow(struct arena *a, size_t size)
 {
         size_t cap = MAX(size, MIN(MAX(a->total, (size_t)BLOCK_MIN), (size_t)BLOCK_MAX));
-        struct block *b = size <= SIZE_MAX / 4 ? malloc(sizeof(*b) + cap) : NULL;
+        struct block *b = size <= TOTAL_MAX && a->total <= TOTAL_MAX ? malloc(sizeof(*b) + cap) : NULL;
 
         if (!b)
                 return false;
@@ -78,7 +81,7 @@ static bool grow(struct arena *a, size_t size)
         a->more = b;
         a->at = b->data;
         a->end = b->data + cap;
-        a->total += sizeof(*b) + cap;
+        a->total += (uint32_t)(sizeof(*b) + cap);
         return true;
 }
 
@@ -98,7 +101,7 @@ static void *take(struct arena *a, size_t size, size_t align)
         }
         p = a->at + pad;
         a->at = p + size;
-        a->used += (-a->used & (align - 1)) + size; /* as if there were one block */
+        a->used += (uint32_t)((-a->used & (align - 1)) + size); /* as if there were one block */
         return p;
 }
 

@@ -9,7 +9,7 @@
 struct arena;
 
 /* @first is the room of the first block in bytes; it is part of the same allocation, so an arena that never needs more
- * costs one malloc(). Further blocks grow with the arena. NULL: no memory. */
+ * costs one malloc(). Further blocks grow with the arena, to 1 GiB in all. NULL: no memory. */
 struct arena *arena_new(size_t first) MUST_CHECK;
 struct arena *arena_free(struct arena *a); /* NULL is fine; returns NULL */
 DEFINE_CLEANUP(struct arena, arena_free);

@@ -148,6 +148,20 @@ int json_int(const cJSON *obj, const char *key, int64_t *ret)
         return 0;
 }
 
+int64_t json_int_clamped(const cJSON *obj, const char *key, int64_t fallback)
+{
+        const cJSON *item = member(obj, key);
+        int64_t value = fallback;
+
+        if (json_int(obj, key, &value) == -ERANGE) {
+                if (item->valuedouble > INT_MAX_EXACT)
+                        return INT64_MAX;
+                if (item->valuedouble < -INT_MAX_EXACT)
+                        return INT64_MIN;
+        }
+        return value;
+}
+
 int json_obj(const cJSON *obj, const char *key, const cJSON **ret)
 {
         const cJSON *item = member(obj, key);

@@ -47,7 +47,19 @@ static int kv_cmp(const void *a, const void *b)
         return strcmp(x->key, y->key);
 }
 
-struct kv_list kv_list_from(struct arena *a, const cJSON *json)
+static bool is_wanted(const cJSON *item, const char *const *prefixes)
+{
+        if (!cJSON_IsString(item))
+                return false;
+        if (!prefixes)
+                return true;
+        for (; *prefixes; prefixes++)
+                if (strncmp(item->string, *prefixes, strlen(*prefixes)) == 0)
+                        return true;
+        return false;
+}
+
+struct kv_list kv_list_from_prefixed(struct arena *a, const cJSON *json, const char *const *prefixes)
 {
         struct kv_list l = { 0 };
         const cJSON *item;
@@ -56,32 +68,36 @@ struct kv_list kv_list_from(struct arena *a, const cJSON *json)
         if (!cJSON_IsObject(json))
                 return l;
         cJSON_ArrayForEach (item, json)
-                n += cJSON_IsString(item) != 0;
+                n += is_wanted(item, prefixes);
         l.v = arena_calloc(a, n, sizeof(*l.v));
         if (!l.v)
                 return l;
         cJSON_ArrayForEach (item, json) {
-                if (!cJSON_IsString(item))
+                if (!is_wanted(item, prefixes))
                         continue;
                 l.v[l.n].key = arena_dup(a, item->string);
                 l.v[l.n++].value = arena_dup(a, item->valuestring);
         }
-        /* The API server writes maps sorted; only other texts cost a sort. */
         qsort(l.v, l.n, sizeof(*l.v), kv_cmp);
         for (size_t i = 0; i < l.n; i++) {
                 if (kept > 0 &&
-                        strcmp(l.v[kept - 1].key, l.v[i].key) == 0) { /* twice: the first one counts */
-                        const char *first = NULL;
+                        strcmp(l.v[kept - 1].key, l.v[i].key) == 0) { /* twice: qsort() is not stable */
+                        const char *first = l.v[i].value;
 
-                        (void)json_str(json, l.v[i].key, &first);
-                        if (first)
-                                l.v[kept - 1].value = arena_dup(a, first);
+                        (void)json_str(
+                                json, l.v[i].key, &first); /* another type there: any of the texts will do */
+                        l.v[kept - 1].value = arena_dup(a, first);
                         continue;
                 }
                 l.v[kept++] = l.v[i];
         }
         l.n = kept;
         return l;
+}
+
+struct kv_list kv_list_from(struct arena *a, const cJSON *json)
+{
+        return kv_list_from_prefixed(a, json, NULL);
 }
 
 const char *kv_get(const struct kv_list *l, const char *key)

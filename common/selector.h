@@ -18,9 +18,11 @@ struct kv_list { /* sorted by key; keys are unique */
         size_t n;
 };
 
-/* From an object of strings (labels, annotations, spec.selector); members that are no strings are left out.
- * Memory is the arena's. @json may be NULL (empty list). */
+/* From an object of strings (labels, annotations, spec.selector); members that are no strings are left out, of a key that
+ * stands twice the first counts. Memory is the arena's. @json may be NULL (empty list). */
 struct kv_list kv_list_from(struct arena *a, const cJSON *json);
+/* The same, but only members whose key begins with one of @prefixes (NULL-terminated; NULL: all). */
+struct kv_list kv_list_from_prefixed(struct arena *a, const cJSON *json, const char *const *prefixes);
 const char *kv_get(const struct kv_list *l, const char *key); /* NULL: absent */
 
 struct selector;
