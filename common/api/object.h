@@ -34,8 +34,21 @@ typedef int (*object_decode_fn)(struct object **ret, const cJSON *json);
 struct object *object_free(struct object *o);
 DEFINE_CLEANUP(struct object, object_free);
 
-/* For decoders: a zeroed struct of @size with its arena and metadata filled. @hint: first arena block. */
-int object_new(struct object **ret, size_t size, size_t hint, const cJSON *json) MUST_CHECK;
+/* For decoders: what object_build() must know of a kind. */
+struct object_kind {
+        size_t size; /* of its struct, which begins with struct object */
+        bool lean; /* uid, labels and annotations are not kept ("", empty lists) */
+        /* Copies the fields of the kind from @json into @o, which is zeroed but for the metadata; texts and arrays go to
+         * o->arena, whose failure needs no test here. Called twice: the first time only measures. 0 or -ENOMEM. NULL:
+         * nothing but metadata. */
+        int (*fill)(struct object *o, const cJSON *json);
+};
+/* An object in an arena of exactly its size. 0, ERR_MALFORMED (no metadata.name), -ENOMEM. */
+int object_build(struct object **ret, const struct object_kind *kind, const cJSON *json) MUST_CHECK;
+/* Keeps the first thing found wrong, as words in the arena; does nothing when *error is set. */
+void object_complain(const char **error, struct arena *a, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* The string member, copied; "" when it is absent or no string. */
+const char *object_text(struct arena *a, const cJSON *obj, const char *key);
 
 struct condition { /* meta/v1 Condition */
         const char *type, *status, *reason, *message; /* never NULL */
@@ -55,6 +68,11 @@ struct str_list {
         size_t n;
 };
 
-struct str_list str_list_from(
-        struct arena *a, const cJSON *json); /* members that are no strings are left out */
+/* Members that are no strings are left out. */
+struct str_list str_list_from(struct arena *a, const cJSON *json);
+/* The same for a field named @field that must be a list of strings or absent: anything else is complained about, because
+ * reading a restriction of the wrong type as absent would lift it. */
+struct str_list str_list_field(struct arena *a, const cJSON *obj, const char *field, const char **error);
 bool str_list_has(const struct str_list *l, const char *text);
+/* A text that stands in the list twice, or NULL. Needs the arena to sort. */
+const char *str_list_repeated(const struct str_list *l, struct arena *a);

@@ -22,11 +22,11 @@ struct service {
         bool is_load_balancer; /* spec.type is LoadBalancer */
         bool local_policy; /* spec.externalTrafficPolicy is Local */
         bool publish_not_ready; /* spec.publishNotReadyAddresses */
+        bool ipv6_first; /* spec.ipFamilies[0] is IPv6 */
+        enum service_ip_policy ip_policy;
         const char *lb_class; /* spec.loadBalancerClass, NULL when absent */
         const char *lb_ip; /* spec.loadBalancerIP, "" when absent */
         struct str_list cluster_ips; /* spec.clusterIPs, else the one of spec.clusterIP; "None" is kept */
-        enum service_ip_policy ip_policy;
-        bool ipv6_first; /* spec.ipFamilies[0] is IPv6 */
         struct kv_list selector;
         struct service_port *ports;
         size_t n_ports;
@@ -36,6 +36,8 @@ struct service {
 };
 
 int service_decode(struct object **ret, const cJSON *json) MUST_CHECK;
+/* Without conditions, for programs that keep every Service and write none. */
+int service_decode_brief(struct object **ret, const cJSON *json) MUST_CHECK;
 static inline const struct service *service_of(const struct object *o)
 {
         return (const struct service *)o;

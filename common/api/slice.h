@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /* slice - discovery.k8s.io/v1 EndpointSlice, reduced to what an election asks: where are usable endpoints?
- * Pure. Addresses are not kept, only counts by node, so that 10,000 slices stay small. */
+ * Pure. Addresses are not kept, only counts by node, and of the metadata no uid, labels or annotations, so that
+ * 10,000 slices stay small. */
 #include "common/api/object.h"
 
 struct slice_node {
@@ -13,7 +14,7 @@ struct slice_node {
 struct slice {
         struct object meta;
         const char *service; /* label kubernetes.io/service-name, "" when absent */
-        struct slice_node *nodes;
+        struct slice_node *nodes; /* sorted by node, each once */
         size_t n_nodes;
 };
 
