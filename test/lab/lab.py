@@ -77,6 +77,7 @@ class Lab:
         self.build = Path(build or os.environ.get("LAB_BUILD") or ROOT / "build")
         self.seconds: dict[str, float] = {}  # how long the parts of the start took
         self.processes: list[Process] = []
+        self.pods: list[Pod] = []
         self.controller: Program | None = None
         self.speakers: dict[str, Program] = {}
         self.box = Box()
@@ -298,7 +299,8 @@ class Lab:
         process = self.process(f"pod-{name}", ["python3", "-S", server, name, str(port), ip, ip6], netns=n.name)
         process.start()
         self.wait_for(f"pod {name} listens", lambda: f"{ip}:{port}" in n.exec("ss", "-Hltn"))
-        return Pod(name, n, port, process, ip, ip6)
+        self.pods.append(Pod(name, n, port, process, ip, ip6))
+        return self.pods[-1]
 
     @staticmethod
     def slice_object(service: str, pods: list[Pod], *, family: int = 4, namespace: str = "default",
@@ -334,6 +336,10 @@ class Lab:
 
     def delete_service(self, name: str, namespace: str = "default") -> None:
         self.api.delete(f"/api/v1/namespaces/{namespace}/services/{name}")
+        self.delete_slices(name, namespace)
+
+    def delete_slices(self, name: str, namespace: str = "default") -> None:
+        """Which, in a whole cluster, is the work of kube-controller-manager."""
         for s in self.api.items(f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices",
                                 labels=f"kubernetes.io/service-name={name}"):
             self.api.delete(f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices/{s['metadata']['name']}")

@@ -46,7 +46,7 @@ class Place:
         return f"10.244.{self.number - 10}.{n}"
 
     def pod_ip6(self, n: int) -> str:
-        return f"fd00:10:244:{self.number - 10}::{n or str()}"
+        return f"fd00:10:244:{self.number - 10}::{n or ''}"
 
 
 CONTROL_PLANE = Place("cp", 2)
