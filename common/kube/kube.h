@@ -21,7 +21,8 @@ struct kube_conf { /* every string is owned; NULL when not given */
         char *token, *token_file; /* the file wins, and is read again when it changes */
         char *cert_file, *key_file; /* client certificate, PEM */
         char *cert_data, *key_data;
-        char *tls_server_name;
+        char *tls_server_name; /* NULL: the host of server */
+        char *proxy_url; /* NULL: what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say, as in client-go */
         bool insecure; /* no check of the server's certificate: only if the kubeconfig says so */
 };
 
@@ -30,6 +31,9 @@ struct kube_conf { /* every string is owned; NULL when not given */
  * files synchronously: call it before the loop runs. */
 int kube_conf_load(struct kube_conf *ret, const char *path, struct err *e) MUST_CHECK;
 void kube_conf_fini(struct kube_conf *c); /* wipes secrets; idempotent */
+/* The in-cluster part alone: kubelet's files in @dir, server at @host:@port (an IPv6 @host gets its brackets). */
+int kube_conf_in_cluster(
+        struct kube_conf *ret, const char *dir, const char *host, const char *port, struct err *e) MUST_CHECK;
 
 /* ---- the client ---- */
 
@@ -38,7 +42,7 @@ struct kube;
 struct kube_limits { /* zero: the default in brackets */
         unsigned max_in_flight; /* requests sent at once, streams not counted [16]; the rest waits in order */
         unsigned max_queued; /* waiting requests; beyond: -ENOBUFS [20000] */
-        unsigned request_ms; /* whole request, streams not counted [10000] */
+        unsigned request_ms; /* whole request from being sent, streams not counted [10000] */
         unsigned connect_ms; /* [5000] */
         size_t max_response; /* bytes kept of a response that is not streamed [1 MiB] */
 };
@@ -50,6 +54,8 @@ int kube_new(struct kube **ret, uv_loop_t *loop, const struct kube_conf *conf,
  * gone. Asynchronous. */
 void kube_close(struct kube *k, void (*closed)(void *ctx), void *ctx);
 const char *kube_server(const struct kube *k);
+uv_loop_t *kube_loop(const struct kube *k);
+struct metrics *kube_metrics(const struct kube *k); /* as given; may be NULL */
 bool kube_reachable(const struct kube *k); /* the last exchange with the server worked at HTTP level */
 
 struct kube_response {
@@ -73,10 +79,11 @@ struct kube_call { /* everything is copied by kube_send() */
         const char *content_type; /* NULL: application/json when there is a body */
         const char *body; /* NULL: none */
         size_t body_len;
-        unsigned timeout_ms; /* 0: limits.request_ms */
+        unsigned timeout_ms; /* from being sent; 0: limits.request_ms */
         bool stream; /* no overall time-out, bytes go to on_data, not counted in max_in_flight */
-        /* Streams only: bytes of a 2xx body as they come; other answers are kept in the response. Non-zero ends the
-         * request with that code. */
+        /* Streams only: bytes of a 2xx body as they come, and once before them, with @len 0, that the 2xx answer has
+         * begun; other answers are kept in the response. Non-zero ends the request with that code. Runs inside curl:
+         * everything of this header may be called. A stream has timeout_ms (60 s) for its first headers. */
         int (*on_data)(void *ctx, const char *bytes, size_t len);
         /* Exactly once, always from the loop, also after kube_cancel() (-ECANCELED). */
         void (*on_done)(void *ctx, const struct kube_response *res);
