@@ -335,7 +335,8 @@ const char *json_time_format(int64_t seconds, char out[static 32])
         days -= year_start(year);
         for (; days >= month_days(year, month); month++)
                 days -= month_days(year, month);
-        (void)snprintf(out, 32, "%04d-%02d-%02dT%02u:%02u:%02uZ", year, month, (int)days + 1, rest / 3600,
-                rest / 60 % 60, rest % 60);
+        /* The remainders change nothing; they show the compiler that 20 characters are enough. */
+        (void)snprintf(out, 32, "%04u-%02u-%02uT%02u:%02u:%02uZ", (unsigned)year % 10000,
+                (unsigned)month % 100, ((unsigned)days + 1) % 100, rest / 3600, rest / 60 % 60, rest % 60);
         return out;
 }
