@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Finds out where the API server is: environment and files, read once at start. */
+/* Environment and files, read once at start. */
+#include "common/kube/conf.h"
+
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>

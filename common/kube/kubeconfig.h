@@ -3,7 +3,7 @@
 /* kubeconfig - picks server, trust and identity out of kubeconfig files (client.authentication.k8s.io is not ours:
  * plug-ins are refused with words). Pure: the files come in as parsed trees. */
 #include "common/json.h"
-#include "common/kube/kube.h"
+#include "common/kube/conf.h"
 
 struct kubeconfig_file {
         cJSON *tree; /* of yaml_parse(); anything may be in it */

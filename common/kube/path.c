@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pure. */
-#include "common/buf.h"
-#include "common/kube/kube.h"
+#include "common/kube/path.h"
 
 static void add_segment(struct buf *out, const char *text)
 {
