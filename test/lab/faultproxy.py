@@ -301,7 +301,8 @@ class Proxy:
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": action["status"],
             "message": "injected by the fault proxy"})).encode()
         head = Head(["HTTP/1.1", str(action["status"]), "Fault"], [
-            ("Content-Type", "application/json"), ("Content-Length", str(len(body))), *action.get("headers", {}).items()])
+            ("Content-Type", "application/json"), ("Content-Length", str(len(body))),
+            *action.get("headers", {}).items()])
         writer.write(head.encode() + body)
 
     async def _relay(self, up: asyncio.StreamReader, writer: asyncio.StreamWriter, request: Head, answer: Head,

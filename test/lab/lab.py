@@ -19,6 +19,7 @@ from test.lab import audit, network, pki
 from test.lab.api import METALLB, Api
 from test.lab.box import ROOT, Box
 from test.lab.client import Client
+from test.lab.faultproxy import FaultProxy
 from test.lab.process import Process, wait_until
 from test.lab.programs import Program
 
@@ -57,6 +58,15 @@ class Node:
     def plug(self) -> None:
         self.lab.switch("ip", "link", "set", self.name, "up")
 
+    def remove_link(self, device: str = "eth0") -> None:
+        """The network card is pulled out."""
+        self.exec("ip", "link", "delete", device)
+
+    def add_link(self, device: str = "eth0") -> None:
+        """A network card with the old MAC address is put in, under this name."""
+        commands = network.lan_link(self.place, self.lab.places, device)
+        self.lab.box.run(["sh", "-s"], input="set -e\n" + "\n".join(commands) + "\n")
+
     def path(self) -> str:
         return f"/api/v1/nodes/{self.name}"
 
@@ -68,18 +78,22 @@ class Pod:
 
 class Lab:
     """with Lab() as lab: a control plane and nodes with kube-proxy. The programs under test are started by
-    start_programs(). Options: mgmt gives every node a second link, to the API server only; api_args are added to
-    kube-apiserver's; build is where the programs are (default: build/, or $LAB_BUILD)."""
+    start_programs(). Options: mgmt gives every node a second link, to the API server only; cp_proxy runs a kube-proxy
+    beside the API server, which webhooks need; api_args are added to kube-apiserver's; build is where the programs are
+    (default: build/, or $LAB_BUILD)."""
 
-    def __init__(self, nodes: int = 3, *, mgmt: bool = False, api_args: list[str] | None = None,
-                 build: Path | str | None = None, manifests: Path | None = ROOT / "manifests") -> None:
-        self.mgmt, self.api_args, self.manifests = mgmt, api_args or [], manifests
+    def __init__(self, nodes: int = 3, *, mgmt: bool = False, cp_proxy: bool = False,
+                 api_args: list[str] | None = None, build: Path | str | None = None,
+                 manifests: Path | None = ROOT / "manifests") -> None:
+        self.mgmt, self.cp_proxy, self.api_args, self.manifests = mgmt, cp_proxy, api_args or [], manifests
         self.build = Path(build or os.environ.get("LAB_BUILD") or ROOT / "build")
         self.seconds: dict[str, float] = {}  # how long the parts of the start took
         self.processes: list[Process] = []
         self.pods: list[Pod] = []
         self.controller: Program | None = None
         self.speakers: dict[str, Program] = {}
+        self.faults: FaultProxy | None = None
+        self.web: list[Pod] = []  # for tests: one pod on each node
         self.box = Box()
         try:
             self.dir, self.run_id = self.box.dir, self.box.run_id
@@ -105,8 +119,8 @@ class Lab:
     def _start(self) -> None:
         begun = time.monotonic()
         self._write_files()
-        self.box.run(["sh", "-s"], input=network.script([self.cp, network.CLIENT, *(n.place for n in self.nodes)],
-                                                        self.mgmt))
+        self.places = [self.cp, network.CLIENT, *(n.place for n in self.nodes)]
+        self.box.run(["sh", "-s"], input=network.script(self.places, self.mgmt))
         self.etcd = self.process("etcd", [
             tool("etcd"), "--data-dir", f"{self.dir}/etcd/data", "--listen-client-urls", "http://127.0.0.1:2379",
             "--advertise-client-urls", "http://127.0.0.1:2379", "--listen-peer-urls", "http://127.0.0.1:2380",
@@ -122,7 +136,8 @@ class Lab:
                 self.api.create("/api/v1/nodes", self._node_object(node))
             for node in self.nodes:
                 node.kube_proxy = self._start_kube_proxy(node.name, node.name)
-            self._start_kube_proxy(self.cp.name, "cp")
+            if self.cp_proxy:  # its own name must be a node's, else kube-proxy waits for one
+                self._start_kube_proxy(self.cp.name, self.nodes[0].name)
             install.result()
         self.seconds["all"] = time.monotonic() - begun
 
@@ -224,8 +239,10 @@ class Lab:
         return wait_until(condition, what, timeout, pause, self.tails)
 
     def tails(self) -> list[str]:
-        shown = [*([self.controller] if self.controller else []), *self.speakers.values(), *self.processes]
-        return [p.tail(12 if isinstance(p, Program) else 6) for p in shown]
+        """The ends of the logs that tell most: the programs', the API server's, and those of processes that died."""
+        programs = [*([self.controller] if self.controller else []), *self.speakers.values()]
+        others = [p for p in self.processes if p is self.apiserver or not p.alive]
+        return [p.tail(12) for p in programs] + [p.tail(5) for p in others]
 
     def switch(self, *argv: str) -> str:
         """A command on the switch: its ports bear the names of the places."""
@@ -285,6 +302,11 @@ class Lab:
             return 0, str(e)
         finally:
             c.close()
+
+    def fault_proxy(self) -> FaultProxy:
+        """The one of this lab; it is started when first asked for."""
+        self.faults = self.faults or FaultProxy(self)
+        return self.faults
 
     # ---- what users make ----
 

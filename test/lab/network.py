@@ -82,19 +82,31 @@ def _link(place: Place, device: str, bridge: str, port: str, mac: str) -> list[s
     ]
 
 
-def _place(place: Place, mgmt: bool) -> list[str]:
+def lan_link(place: Place, places: list[Place], device: str = "eth0") -> list[str]:
+    """Commands that give a place its link into the LAN, with addresses and routes."""
+    n = place.name
+    words = [*_link(place, device, "br0", n, place.mac), f"ip -n {n} addr add {place.ip}/20 dev {device}",
+             f"ip -n {n} addr add {place.ip6}/64 dev {device} nodad"]
+    if place == CLIENT:
+        return words
+    # Packets to a ClusterIP need some route before kube-proxy rewrites them.
+    via = f"via {CONTROL_PLANE.ip} " if place != CONTROL_PLANE else ""
+    via6 = f"via {CONTROL_PLANE.ip6} " if place != CONTROL_PLANE else ""
+    words += [f"ip -n {n} route add default {via}dev {device}", f"ip -n {n} -6 route add default {via6}dev {device}"]
+    for other in places:
+        if other.is_node and other != place:
+            words += [f"ip -n {n} route add {other.pod_ip(0)}/24 via {other.ip}",
+                      f"ip -n {n} -6 route add {other.pod_ip6(0)}/64 via {other.ip6}"]
+    return words
+
+
+def _place(place: Place, places: list[Place], mgmt: bool) -> list[str]:
     n = place.name
     words = [f"ip netns add {n}", f"ip netns exec {n} sh -e <<'EOF'", SYSCTLS + (FORWARD if place.is_node else ""),
-             "EOF", f"ip -n {n} link set lo up", *_link(place, "eth0", "br0", n, place.mac),
-             f"ip -n {n} addr add {place.ip}/20 dev eth0", f"ip -n {n} addr add {place.ip6}/64 dev eth0 nodad"]
+             "EOF", f"ip -n {n} link set lo up", *lan_link(place, places)]
     if mgmt and place != CLIENT:
         words += [*_link(place, "eth1", "br1", f"{n}-m", place.mac.replace("02:00:0a", "02:01:0a")),
                   f"ip -n {n} addr add {place.mgmt_ip}/24 dev eth1"]
-    if place != CLIENT:
-        # Packets to a ClusterIP need some route before kube-proxy rewrites them.
-        via = f"via {CONTROL_PLANE.ip} " if place != CONTROL_PLANE else ""
-        via6 = f"via {CONTROL_PLANE.ip6} " if place != CONTROL_PLANE else ""
-        words += [f"ip -n {n} route add default {via}dev eth0", f"ip -n {n} -6 route add default {via6}dev eth0"]
     return words
 
 
@@ -105,12 +117,5 @@ def script(places: list[Place], mgmt: bool) -> str:
         words += [f"ip -n {SWITCH} link add {bridge} type bridge stp_state 0 mcast_snooping 0 forward_delay 0",
                   f"ip -n {SWITCH} link set {bridge} up"]
     for place in places:
-        words += _place(place, mgmt)
-    for place in places:
-        if place == CLIENT:
-            continue
-        for other in places:
-            if other.is_node and other != place:
-                words += [f"ip -n {place.name} route add {other.pod_ip(0)}/24 via {other.ip}",
-                          f"ip -n {place.name} -6 route add {other.pod_ip6(0)}/64 via {other.ip6}"]
+        words += _place(place, places, mgmt)
     return "\n".join(words) + "\n"

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labs are shared by the tests of a file, since one takes six seconds to come up. A file says what its lab needs in
+LAB (arguments of Lab) and PROGRAMS (False: the file starts them itself).
+
+Tests of a file do not meet: each gets addresses of its own (`block`), and what it made is removed when it ends.
+"""
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from test.lab.api import METALLB
+from test.lab.box import ROOT
+from test.lab.lab import NAMESPACE, Lab
+
+FAILED_LOGS = ROOT / "build/lab-logs"  # where the logs of a lab with a failed test are kept
+MINE = f"{METALLB}/namespaces/{NAMESPACE}"
+
+
+def tidy(lab: Lab) -> None:
+    """What a test may leave: objects, faults, dead programs."""
+    for node in lab.nodes:
+        node.plug()
+    if lab.faults:
+        lab.faults.clear()
+    if not lab.apiserver.alive:
+        lab.apiserver.start()
+    lab.apiserver.resume()
+    lab.wait_api()
+    for s in lab.api.items("/api/v1/services"):
+        name, ns = s["metadata"]["name"], s["metadata"]["namespace"]
+        if (ns, name) != ("default", "kubernetes"):
+            lab.delete_service(name, ns)
+    for kind in ("ipaddresspools", "l2advertisements"):
+        for o in lab.api.items(f"{MINE}/{kind}"):
+            lab.remove(kind, o["metadata"]["name"])
+    lab.api.delete("/api/v1/namespaces/default/events")
+    for p in lab.programs() if lab.controller else []:
+        if p.child and p.server != lab.server_for(p.place):
+            p.stop()
+        elif p.alive:
+            p.resume()
+        if p.child and not p.alive:
+            p.start(server=lab.server_for(p.place))
+
+
+@pytest.fixture(scope="module")
+def shared_lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    with Lab(**getattr(request.module, "LAB", {})) as lab:
+        if getattr(request.module, "PROGRAMS", True):
+            lab.start_programs()
+        lab.web = [lab.pod(f"web{n}", n) for n in range(1, len(lab.nodes) + 1)]
+        yield lab
+        if request.session.testsfailed and (lab.dir / "logs").is_dir():
+            name = Path(request.module.__file__ or "lab").stem
+            shutil.copytree(lab.dir / "logs", FAILED_LOGS / name, dirs_exist_ok=True)
+
+
+@pytest.fixture
+def lab(shared_lab: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    yield shared_lab
+    tidy(shared_lab)
+
+
+_blocks = itertools.count()
+
+
+@pytest.fixture
+def block() -> str:
+    """A range of sixteen addresses that no other test uses: the first three numbers and a dash, as in
+    "10.4.11.16-10.4.11.31"."""
+    n = next(_blocks)
+    start = f"10.4.{11 + n // 16}.{n % 16 * 16}"
+    return f"{start}-10.4.{11 + n // 16}.{n % 16 * 16 + 15}"
+
+
+@pytest.fixture
+def pool(lab: Lab, block: str) -> str:
+    """A pool of sixteen addresses, advertised everywhere; its name."""
+    lab.pool("pool", block)
+    lab.advertisement("pool")
+    return "pool"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Iterator[None]:
+    """A failure shows the ends of the logs; one of a wait has them already."""
+    outcome = yield
+    report = outcome.get_result()
+    lab = getattr(item, "funcargs", {}).get("lab")
+    if report.failed and isinstance(lab, Lab) and "last lines of its log" not in str(report.longrepr):
+        report.sections.append(("the lab", "\n".join(lab.tails())))
