@@ -302,7 +302,7 @@ START_TEST(time_formats_and_parses_back)
         char text[32];
         int64_t back;
 
-        for (int64_t s = -62167219200; s < 253402300800; s += 86400ll * 11 + 3607) {
+        for (int64_t s = -62167219200; s < 253402300800; s += 86400ll * 131 + 3607) {
                 ck_assert_uint_eq(strlen(json_time_format(s, text)), 20);
                 ck_assert_int_eq(json_time(text, &back), 0);
                 ck_assert_int_eq(back, s);
