@@ -7,8 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
+#include "common/table.h"
 
 struct item { /* a pool or an advertisement */
         UT_hash_handle hh; /* by name */

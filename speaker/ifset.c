@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
+#include "common/table.h"
 
 struct ifset {
         UT_hash_handle hh; /* by the names with their terminators, one behind the other */

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /* view_int - what the files of view share among themselves; nobody else includes it. Pure. */
+#include "common/table.h"
 #include "speaker/cluster.h"
 #include "speaker/ifset.h"
 #include "speaker/view.h"
-
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
 
 #define UNCOUNTED ELECT_N_REASONS
 
