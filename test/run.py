@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from test import lint
+from test.lab import root
 
 ROOT = lint.ROOT
 PASS, FAIL, SKIP = "passed", "failed", "skipped"
@@ -88,7 +89,7 @@ def pytest_stage(folder: str) -> Iterator[Result]:
         return
     with tempfile.TemporaryDirectory() as d:
         xml = Path(d) / "junit.xml"
-        r = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x" if os.environ.get("FAIL_FAST") else "-q",
+        r = subprocess.run([*root.prefix(), sys.executable, "-m", "pytest", "-q", "-x" if os.environ.get("FAIL_FAST") else "-q",
                             f"--junitxml={xml}", folder], cwd=ROOT)
         if not xml.exists():
             yield folder, FAIL, f"pytest ended with {r.returncode} and no report"

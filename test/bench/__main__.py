@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 
 from test.bench import arp, services
 from test.bench.row import Row
+from test.lab import root
 
 BENCHES: dict[str, Callable[[], Iterator[Row]]] = {
     "arp": arp.bench,
@@ -26,6 +27,7 @@ def main() -> int:
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument("names", nargs="*", help=f"of {', '.join(BENCHES)}")
     names = ap.parse_args().names or list(BENCHES)
+    root.ensure("test.bench")
     if unknown := set(names) - set(BENCHES):
         ap.error(f"no bench is called {', '.join(sorted(unknown))}")
     rows: list[Row] = []

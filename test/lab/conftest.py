@@ -41,12 +41,10 @@ def tidy(lab: Lab) -> None:
             lab.remove(kind, o["metadata"]["name"])
     lab.api.delete("/api/v1/namespaces/default/events")
     for p in lab.programs() if lab.controller else []:
-        if p.child and p.server != lab.server_for(p.place):
-            p.stop()
-        elif p.alive:
+        if p.alive:
             p.resume()
-        if p.child and not p.alive:
-            p.start(server=lab.server_for(p.place))
+        elif p.child:
+            p.start()
 
 
 @pytest.fixture(scope="module")

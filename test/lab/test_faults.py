@@ -33,10 +33,16 @@ def http(lab: Lab) -> FaultProxy:
 def through(lab: Lab, door: str) -> FaultProxy:
     """All programs run and speak to the API server through this door of the proxy."""
     proxy = lab.fault_proxy()
+    server = getattr(proxy, door)
+    if not lab.controller or any(p.server != server or not p.alive for p in lab.programs()):
+        restart(lab, server)
+    return proxy
+
+
+def restart(lab: Lab, server: tuple[str, int]) -> None:
     for p in lab.programs() if lab.controller else []:
         p.stop()
-    lab.start_programs(server=getattr(proxy, door))
-    return proxy
+    lab.start_programs(server=server)
 
 
 @pytest.fixture
@@ -123,9 +129,7 @@ def test_slow_bytes(lab: Lab, http: FaultProxy, web: str) -> None:
         lab.service(f"web{i}", lab.web)
     addresses = {f"web{i}": lab.wait_address(f"web{i}") for i in range(5)}
     http.rule(method="GET", slow=7, every=0.0005)
-    for p in lab.programs():
-        p.stop()
-    lab.start_programs(server=http.http)
+    restart(lab, http.http)
     works(lab)
     assert {name: lab.addresses(name)[0] for name in addresses} == addresses
 
