@@ -14,6 +14,7 @@
 #define UNUSED            __attribute__((unused))
 #define ARRAY_LEN(a)      (sizeof(a) / sizeof((a)[0]))
 #ifndef MIN /* <sys/param.h>, which <uv.h> includes, has the same two */
+/* These two evaluate one argument twice: no calls in them. */
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 #endif

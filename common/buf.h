@@ -3,12 +3,11 @@
 /* buf - a growable text, for building paths, bodies and pages. Pure.
  *
  * Errors are sticky: after a failed allocation or past @max every call does nothing and buf_ok() is
- * false, so that a builder writes everything and tests once. buf.p is always a terminated string, also
- * when nothing was written. */
+ * false, so that a builder writes everything and tests once. What was written before stays readable. */
 #include "common/base.h"
 
 struct buf {
-        char *p; /* owned; never NULL after the first successful append */
+        char *p; /* owned; NULL before the first append, else terminated */
         size_t len; /* without the terminator */
         size_t cap;
         size_t max; /* 0: no limit but memory */
@@ -24,7 +23,8 @@ void buf_fini(struct buf *b); /* idempotent; fits CLEANUP(buf_fini) */
 void buf_reset(struct buf *b); /* empties, keeps the memory, clears the error */
 bool buf_ok(const struct buf *b);
 const char *buf_str(const struct buf *b); /* borrowed, "" when empty */
-char *buf_take(struct buf *b); /* caller frees; NULL if bad; the buffer is then empty */
+/* The text, which the caller frees; the buffer is empty then. NULL if bad: the buffer keeps what it has. */
+char *buf_take(struct buf *b);
 
 void buf_add(struct buf *b, const void *bytes, size_t len);
 void buf_adds(struct buf *b, const char *text);

@@ -11,8 +11,10 @@
 
 #include "common/buf.h"
 
-#define MAX_FIELDS 24
-#define VALUE_MAX  2048
+#define MAX_FIELDS 24 /* of the caller's */
+#define N_OWN      4 /* caller, level, msg, ts */
+#define OWN_ROOM   1024 /* what these may need; the caller's fields share the rest */
+#define VALUE_MAX  2048 /* of a text, before escapes */
 
 static const char *const level_names[] = { "debug", "info", "warn", "error", "none" };
 
@@ -42,32 +44,99 @@ void log_set_fd(int fd)
         atomic_store(&out_fd, fd);
 }
 
-static void add_value(struct buf *b, const struct log_field *f)
+/* Outside of its strings JSON may hold line ends, and inside it cannot: as blanks they change nothing. */
+static void add_json_line(struct buf *b, const char *json)
+{
+        for (; *json; json++)
+                buf_addc(b, *json == '\n' || *json == '\r' ? ' ' : *json);
+}
+
+static void add_value(struct buf *b, const struct log_field *f, size_t max)
 {
         switch (f->type) {
         case LOG_STR:
                 if (f->v.str)
-                        buf_add_json_n(b, f->v.str, strnlen(f->v.str, VALUE_MAX));
+                        buf_add_json_n(b, f->v.str, strnlen(f->v.str, max));
                 else
                         buf_adds(b, "null");
                 break;
         case LOG_INT: buf_addf(b, "%" PRId64, f->v.i); break;
         case LOG_UINT: buf_addf(b, "%" PRIu64, f->v.u); break;
         case LOG_BOOL: buf_adds(b, f->v.b ? "true" : "false"); break;
-        case LOG_JSON: buf_adds(b, f->v.str); break;
+        case LOG_JSON:
+                if (f->v.str)
+                        add_json_line(b, f->v.str);
+                else
+                        buf_adds(b, "null");
+                break;
+        }
+}
+
+static bool is_own(const struct log_field *f)
+{
+        static const char *const keys[] = { "caller", "level", "msg", "ts" };
+
+        for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+                if (strcmp(keys[i], f->key) == 0)
+                        return true;
+        return false;
+}
+
+/* A field that does not fit is cut if it is a text, else left out. */
+static void add_field(struct buf *b, const struct log_field *f, size_t max)
+{
+        size_t before = b->len;
+
+        for (; max >= 16; max /= 2) {
+                buf_adds(b, before == 0 ? "{" : ",");
+                buf_add_json(b, f->key);
+                buf_addc(b, ':');
+                add_value(b, f, max);
+                if (buf_ok(b))
+                        return;
+                b->bad = false;
+                b->len = before;
+                if (f->type != LOG_STR)
+                        return;
+        }
+}
+
+static void sort_fields(struct log_field *v, size_t n)
+{
+        for (size_t i = 1; i < n; i++) { /* insertion sort: a handful */
+                struct log_field f = v[i];
+                size_t at = i;
+
+                for (; at > 0 && strcmp(v[at - 1].key, f.key) > 0; at--)
+                        v[at] = v[at - 1];
+                v[at] = f;
+        }
+}
+
+static void write_all(int fd, const char *p, size_t left)
+{
+        while (left > 0) {
+                ssize_t n = write(fd, p, left);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n <= 0)
+                        return; /* nobody to tell */
+                p += n;
+                left -= (size_t)n;
         }
 }
 
 void log_write(enum log_level level, const char *file, int line, const char *msg,
         const struct log_field *fields, size_t n_fields)
 {
-        CLEANUP(buf_fini) struct buf out = { .max = LOG_LINE_MAX - 2 };
+        CLEANUP(buf_fini) struct buf out = BUF_INIT;
         char ts[32], caller[128];
         const char *base = strrchr(file, '/');
-        struct log_field all[MAX_FIELDS + 4];
+        struct log_field all[N_OWN + MAX_FIELDS];
         time_t now = time(NULL);
-        struct tm tm;
         size_t n = 0;
+        struct tm tm;
 
         (void)gmtime_r(&now, &tm);
         (void)strftime(ts, sizeof(ts), "%Y-%m-%dT%H:%M:%SZ", &tm);
@@ -78,32 +147,18 @@ void log_write(enum log_level level, const char *file, int line, const char *msg
         all[n++] = F_STR("ts", ts);
         for (size_t i = 0; i < n_fields && n < ARRAY_LEN(all); i++)
                 all[n++] = fields[i];
-        for (size_t i = 1; i < n; i++) { /* insertion sort: a handful of fields */
-                struct log_field f = all[i];
-                size_t at = i;
-
-                for (; at > 0 && strcmp(all[at - 1].key, f.key) > 0; at--)
-                        all[at] = all[at - 1];
-                all[at] = f;
-        }
+        sort_fields(all, n);
         for (size_t i = 0; i < n; i++) {
-                size_t before = out.len;
+                bool own = is_own(&all[i]);
 
-                buf_adds(&out, i == 0 ? "{" : ",");
-                buf_add_json(&out, all[i].key);
-                buf_addc(&out, ':');
-                add_value(&out, &all[i]);
-                if (!buf_ok(&out)) { /* this field no longer fits: leave it out, keep the line valid */
-                        out.bad = false;
-                        out.len = before;
-                }
+                out.max = LOG_LINE_MAX - 2 - (own ? 0 : OWN_ROOM);
+                if (out.len <= out.max)
+                        add_field(&out, &all[i], own ? OWN_ROOM / 2 : VALUE_MAX);
         }
-        if (out.len == 0)
-                return;
         out.max = 0;
         buf_adds(&out, "}\n");
-        if (buf_ok(&out) && write(atomic_load(&out_fd), out.p, out.len) < 0)
-                return; /* nobody to tell */
+        if (buf_ok(&out) && out.len > 2)
+                write_all(atomic_load(&out_fd), out.p, out.len);
 }
 
 bool log_limit_ok(struct log_limit *state, uint64_t now_ms, uint64_t period_ms, uint64_t *ret_suppressed)

@@ -5,12 +5,13 @@
  * Every line has ts (RFC 3339, UTC, seconds), level, caller (file.c:line) and msg; facts are typed fields.
  *     log_warn("pool ignored", F_STR("pool", name), F_INT("free", n), F_ERR(r));
  * The message is a literal (the macro makes a variable a compile error). Thread-safe: a line is one
- * write(2) of at most LOG_LINE_MAX bytes; over-long values are cut and the line stays valid JSON.
+ * write(2) of at most LOG_LINE_MAX bytes, which a pipe takes as a whole; over-long values are cut, and the line stays
+ * valid JSON. The four fields above are never left out, nor more than 24 others kept.
  * Shells and mains log, once, where the thing is handled; libraries and pure files never do.
  * Stable keys: service pool ip node interface peer error event op reason. */
 #include "common/base.h"
 
-#define LOG_LINE_MAX 8192
+#define LOG_LINE_MAX 4096 /* PIPE_BUF: lines of several threads never mix */
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_NONE };
 
@@ -18,7 +19,7 @@ struct log_field {
         const char *key;
         enum { LOG_STR, LOG_INT, LOG_UINT, LOG_BOOL, LOG_JSON } type;
         union {
-                const char *str; /* NULL prints as null; LOG_JSON is printed as it is */
+                const char *str; /* NULL prints as null; LOG_JSON is printed as it is, on one line */
                 int64_t i;
                 uint64_t u;
                 bool b;

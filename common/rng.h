@@ -22,10 +22,10 @@ static inline uint64_t rng_below(struct rng *r, uint64_t bound)
         return bound ? rng_next(r) % bound : 0;
 }
 
-/* @ms shortened or lengthened by at most @percent (0..100). */
+/* @ms (below 2^57) shortened or lengthened by at most @percent; more than 100 counts as 100. */
 static inline uint64_t rng_jitter(struct rng *r, uint64_t ms, unsigned percent)
 {
-        uint64_t span = ms * percent / 100;
+        uint64_t span = ms * MIN(percent, 100u) / 100;
 
         return ms - span + rng_below(r, 2 * span + 1);
 }
