@@ -163,6 +163,8 @@ static void fill_status(struct pool *p, const cJSON *json)
                 if (!cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(status, counters[i].key)))
                         p->has_status = false;
         }
+        p->withheld4 = json_int_clamped(status, "withheldIPv4", 0);
+        p->withheld6 = json_int_clamped(status, "withheldIPv6", 0);
         p->conditions = condition_list_from(p->meta.arena, json_at(status, "conditions"));
 }
 

@@ -72,7 +72,7 @@ static const char pool_json[] =
         "\"priority\":50,\"namespaces\":[\"shop\",\"bank\"],\"namespaceSelectors\":[{\"matchLabels\":{\"team\":\"a\"}}],"
         "\"serviceSelectors\":[{\"matchExpressions\":[{\"key\":\"app\",\"operator\":\"In\",\"values\":[\"b\",\"a\"]}]}]}},"
         "\"status\":{\"assignedIPv4\":1,\"assignedIPv6\":2,\"availableIPv4\":3,\"availableIPv6\":9223372036854775807,"
-        "\"conditions\":[{\"type\":\"Valid\",\"status\":\"True\"}]}}";
+        "\"withheldIPv4\":4,\"withheldIPv6\":5,\"conditions\":[{\"type\":\"Valid\",\"status\":\"True\"}]}}";
 
 static const char l2adv_json[] =
         "{\"metadata\":{\"name\":\"adv\",\"namespace\":\"metallb-system\"},\"spec\":{\"ipAddressPools\":[\"gold\","
@@ -485,6 +485,8 @@ START_TEST(pool)
         ck_assert_int_eq(p->assigned6, 2);
         ck_assert_int_eq(p->available4, 3);
         ck_assert_int_eq(p->available6, INT64_MAX);
+        ck_assert_int_eq(p->withheld4, 4);
+        ck_assert_int_eq(p->withheld6, 5);
         ck_assert_ptr_nonnull(condition_get(&p->conditions, "Valid"));
 }
 END_TEST
