@@ -438,3 +438,39 @@ bool selector_list_matches(const struct selector_list *l, const struct kv_list *
                         return true;
         return l->n == 0;
 }
+
+/* The texts of single requirements stay behind: only selector_list_parse() reads them. */
+static const struct selector *selector_dup(struct arena *a, const struct selector *from)
+{
+        struct selector *s = arena_calloc(a, 1, sizeof(*s));
+
+        if (!s)
+                return NULL;
+        s->n = from->n;
+        s->n_labels = from->n_labels;
+        s->canonical = arena_dup(a, from->canonical);
+        s->v = arena_calloc(a, from->n, sizeof(*s->v));
+        for (size_t i = 0; s->v && i < from->n; i++) {
+                const struct requirement *q = &from->v[i];
+
+                s->v[i] = (struct requirement){ .key = arena_dup(a, q->key), .op = q->op };
+                s->v[i].values = arena_calloc(a, q->n_values, sizeof(*q->values));
+                for (size_t j = 0; s->v[i].values && j < q->n_values; j++)
+                        s->v[i].values[j] = arena_dup(a, q->values[j]);
+                s->v[i].n_values = q->n_values;
+        }
+        return s;
+}
+
+int selector_list_dup(struct selector_list *ret, struct arena *a, const struct selector_list *l)
+{
+        struct selector_list copy = { .n = l->n };
+
+        copy.v = arena_calloc(a, l->n, sizeof(*copy.v));
+        for (size_t i = 0; copy.v && i < l->n; i++)
+                copy.v[i] = selector_dup(a, l->v[i]);
+        if (!arena_ok(a))
+                return -ENOMEM;
+        *ret = copy;
+        return 0;
+}

@@ -47,3 +47,5 @@ int selector_list_parse(struct selector_list *ret, struct arena *a, const cJSON 
         bool allow_duplicates, struct err *e) MUST_CHECK;
 /* True when any matches, or when the list is empty. */
 bool selector_list_matches(const struct selector_list *l, const struct kv_list *labels);
+/* A copy that needs nothing of the original's arena. 0 or -ENOMEM. */
+int selector_list_dup(struct selector_list *ret, struct arena *a, const struct selector_list *l) MUST_CHECK;

@@ -81,6 +81,36 @@ START_TEST(good_selector)
 }
 END_TEST
 
+START_TEST(copy_outlives_its_original)
+{
+        CLEANUP(arena_freep) struct arena *own = NULL;
+        CLEANUP(json_deletep) cJSON *json = parsed(good[_i].json), *labels_json = parsed(LABELS);
+        struct arena *a = NULL;
+        struct selector_list copy = { NULL, 77 };
+        struct kv_list labels, none = { 0 };
+        int r = -ENOMEM;
+
+        for (unsigned n = 0; r < 0; n++) {
+                const struct selector *s = NULL;
+                struct selector_list l = { &s, 1 };
+
+                a = arena_new(256);
+                ck_assert_int_eq(selector_parse(&s, a, json, NULL), 0);
+                own = arena_free(own);
+                own = arena_new(1);
+                fault_arm(n);
+                r = selector_list_dup(&copy, own, &l);
+                ck_assert_int_eq(r, fault_disarm() ? -ENOMEM : 0);
+                ck_assert_uint_eq(copy.n, r < 0 ? 77 : 1);
+                a = arena_free(a);
+        }
+        labels = kv_list_from(own, labels_json);
+        ck_assert_str_eq(selector_text(copy.v[0]), good[_i].text);
+        ck_assert_int_eq(selector_list_matches(&copy, &labels), good[_i].matches);
+        ck_assert_int_eq(selector_list_matches(&copy, &none), good[_i].matches_none);
+}
+END_TEST
+
 #define EXPR(x) "{\"matchExpressions\":[" x "]}"
 
 static const struct {
@@ -323,6 +353,7 @@ int main(void)
         TCase *tc = tcase_create("selector");
 
         tcase_add_loop_test(tc, good_selector, 0, (int)ARRAY_LEN(good));
+        tcase_add_loop_test(tc, copy_outlives_its_original, 0, (int)ARRAY_LEN(good));
         tcase_add_loop_test(tc, bad_selector, 0, (int)ARRAY_LEN(bad));
         tcase_add_test(tc, label_key_prefix_of_253);
         tcase_add_loop_test(tc, selector_lists, 0, (int)ARRAY_LEN(lists));
