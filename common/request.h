@@ -37,7 +37,7 @@ struct request {
                 [2]; /* what status says now: the first readable address of each family, in its order */
         size_t n_current;
         bool current_is_odd; /* status holds more than that: text that is no address, two of one family */
-        const char *current_pool; /* annotation metallb.io/ip-allocated-from-pool, "" when absent */
+        const char *current_pool; /* annotation ip-allocated-from-pool (either prefix), "" when absent */
         enum request_fault fault;
         const char *fault_text; /* "" when REQUEST_OK; at most 256 bytes; no trailing stop */
 };
