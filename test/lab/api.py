@@ -53,7 +53,7 @@ class Api:
         return self._local.c
 
     def exchange(self, method: str, path: str, body: Any = None, content_type: str = "application/json",
-                 timeout: float = 10) -> tuple[int, Any]:
+                 timeout: float = 30) -> tuple[int, Any]:
         """(status, decoded body). OSError when the server cannot be reached. A connection that was closed while it
         was idle is opened again."""
         data = None if body is None else body.encode() if isinstance(body, str) else json.dumps(body).encode()
@@ -63,6 +63,9 @@ class Api:
         for attempt in (1, 2):
             c = self._connection(timeout)
             fresh = c.sock is None
+            c.timeout = timeout
+            if c.sock is not None:
+                c.sock.settimeout(timeout)
             try:
                 c.request(method, path, data, headers)
                 answer = c.getresponse()

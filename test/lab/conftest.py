@@ -32,10 +32,9 @@ def tidy(lab: Lab) -> None:
         lab.apiserver.start()
     lab.apiserver.resume()
     lab.wait_api()
-    for s in lab.api.items("/api/v1/services"):
-        name, ns = s["metadata"]["name"], s["metadata"]["namespace"]
-        if (ns, name) != ("default", "kubernetes"):
-            lab.delete_service(name, ns)
+    for namespace in {s["metadata"]["namespace"] for s in lab.api.items("/api/v1/services")}:
+        lab.api.delete(f"/api/v1/namespaces/{namespace}/services?fieldSelector=metadata.name!%3Dkubernetes")
+        lab.api.delete(f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices")
     for kind in ("ipaddresspools", "l2advertisements"):
         for o in lab.api.items(f"{MINE}/{kind}"):
             lab.remove(kind, o["metadata"]["name"])

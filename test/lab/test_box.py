@@ -51,7 +51,12 @@ def start_child(program: str = CHILD) -> tuple[subprocess.Popen, str]:
     child = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert child.stdout
     run_id = child.stdout.readline().strip()
-    assert run_id and len(processes_of(run_id)) >= 4
+    try:
+        assert run_id
+        wait_until(lambda: len(processes_of(run_id)) >= 4, "its processes run", 10)
+    except BaseException:
+        child.kill()
+        raise
     return child, run_id
 
 
