@@ -46,6 +46,9 @@ struct world {
         struct plan_conf conf;
         uint64_t now_ms;
         struct buf out; /* the transcript */
+        bool stale; /* writes are not stored: the cache is behind */
+        bool show_logs;
+        size_t n_writes, n_events;
 };
 
 void world_init(struct world *w, uint64_t reuse_delay_ms);
@@ -61,3 +64,11 @@ void world_restart(struct world *w); /* a new allocator that knows pools, nothin
 void world_show_held(struct world *w, const char *key);
 void world_show_pools(
         struct world *w); /* "NAME assigned4/available4[-withheld4] the same for 6; " for each */
+
+/* Plans one Service (or plan_gone() for one that is not there), stores what it writes as the API server would, and adds
+ * to out: "KEY STATE [ADDRESSES] pool=P CONDITION EVENTS", only what differs; "quiet" when there is nothing. */
+void world_plan(struct world *w, const char *key);
+/* plan_claim_all() over all Services, given in an order that depends on @seed. */
+void world_claim_all(struct world *w, uint64_t seed);
+/* Someone else writes the status: the JSON of ingress entries, ' for ". NULL: none. */
+void world_status(struct world *w, const char *key, const char *ingress);
