@@ -15,8 +15,7 @@
 #include "common/kube/curl_uv.h"
 #include "common/kube/exchange.h"
 
-#define SILENCE_MS   5000 /* without a byte: ask */
-#define PROBE_MS     5000 /* without a byte after asking: dead */
+#define SILENCE_MS   5000
 #define GRACE_MS     100 /* lets the loop read once more: we may have been the one who slept */
 #define STREAM_MS    60000 /* for the first headers of a stream */
 #define KICK_BATCH   256 /* answers told in one turn */
@@ -104,11 +103,11 @@ static int metrics_init(struct kube *k)
                 return 0;
         k->requests = metrics_family(k->reg, METRIC_COUNTER, "metallb_k8s_api_requests_total",
                 "Requests to the Kubernetes API by outcome; code \"error\": no answer.", labels, NULL, 0);
-        k->probe_failures = metrics_series(
-                metrics_family(k->reg, METRIC_COUNTER, "metallb_k8s_api_probe_failures_total",
-                        "Connections to the Kubernetes API given up because nothing came for 10 s.", NULL,
-                        NULL, 0),
-                (const char *const[]){ NULL });
+        k->probe_failures =
+                metrics_series(metrics_family(k->reg, METRIC_COUNTER, "metallb_k8s_api_probe_failures_total",
+                                       "Times the Kubernetes API was given up because nothing came any more.",
+                                       NULL, NULL, 0),
+                        (const char *const[]){ NULL });
         k->connections =
                 metrics_series(metrics_family(k->reg, METRIC_COUNTER, "metallb_k8s_api_connections_total",
                                        "Connections to the Kubernetes API tried.", NULL, NULL, 0),
@@ -214,9 +213,9 @@ static uint64_t liveness_due(const struct kube *k)
 {
         uint64_t since = MAX(k->heard_ms, k->probe_ms);
 
-        if (!k->probe)
-                return since + SILENCE_MS;
-        return k->grace_ms > since ? k->grace_ms + GRACE_MS : since + PROBE_MS;
+        if (k->probe && k->grace_ms > since)
+                return k->grace_ms + GRACE_MS;
+        return since + k->limits.silence_ms;
 }
 
 static void clock_arm(struct kube *k)
@@ -281,7 +280,7 @@ static void liveness(struct kube *k, uint64_t now)
                 k->grace_ms = now;
         } else {
                 series_add(k->probe_failures, 1);
-                drop_connections(k, -ETIMEDOUT, "the server has sent nothing for 10 s");
+                drop_connections(k, -ETIMEDOUT, "the server sends nothing any more");
         }
 }
 
@@ -408,8 +407,8 @@ static void on_kick(uv_timer_t *t)
         }
         for (unsigned i = 0; i < KICK_BATCH && (r = TAILQ_FIRST(&k->ended)); i++)
                 tell(r);
-        if (!TAILQ_EMPTY(&k->ended) || (k->closing && !TAILQ_EMPTY(&k->running))) {
-                kick(k);
+        if (!TAILQ_EMPTY(&k->ended)) {
+                (void)uv_timer_start(&k->kick, on_kick, 1, 0); /* 0 would come before any byte is read */
         } else if (k->closing) {
                 shut(k);
                 return;
@@ -434,26 +433,10 @@ static void limits_default(struct kube_limits *l)
                 l->request_ms = REQUEST_MS;
         if (l->connect_ms == 0)
                 l->connect_ms = CONNECT_MS;
+        if (l->silence_ms == 0)
+                l->silence_ms = SILENCE_MS;
         if (l->max_response == 0)
                 l->max_response = RESPONSE_MAX;
-}
-
-static int conf_copy(struct kube_conf *ret, const struct kube_conf *from)
-{
-        char *const *in[] = { &from->server, &from->ns, &from->ca_file, &from->ca_data, &from->token,
-                &from->token_file, &from->cert_file, &from->key_file, &from->cert_data, &from->key_data,
-                &from->tls_server_name, &from->proxy_url };
-        char **out[] = { &ret->server, &ret->ns, &ret->ca_file, &ret->ca_data, &ret->token, &ret->token_file,
-                &ret->cert_file, &ret->key_file, &ret->cert_data, &ret->key_data, &ret->tls_server_name,
-                &ret->proxy_url };
-
-        for (size_t i = 0; i < ARRAY_LEN(in); i++) {
-                *out[i] = *in[i] ? strdup(*in[i]) : NULL;
-                if (*in[i] && !*out[i])
-                        return -ENOMEM;
-        }
-        ret->insecure = from->insecure;
-        return 0;
 }
 
 static struct kube *kube_discard(struct kube *k) /* before its handles are in the loop */
@@ -494,7 +477,7 @@ int kube_new(struct kube **ret, uv_loop_t *loop, const struct kube_conf *conf,
         if (limits)
                 k->limits = *limits;
         limits_default(&k->limits);
-        r = conf_copy(&k->conf, conf);
+        r = kube_conf_copy(&k->conf, conf);
         if (r == 0)
                 r = metrics_init(k);
         if (r == 0)

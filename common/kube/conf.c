@@ -15,25 +15,6 @@
 #define IN_CLUSTER_DIR "/var/run/secrets/kubernetes.io/serviceaccount"
 #define FILES_MAX      16 /* in one $KUBECONFIG */
 
-static void wipe(char **text)
-{
-        if (*text)
-                OPENSSL_cleanse(*text, strlen(*text));
-        free(*text);
-        *text = NULL;
-}
-
-void kube_conf_fini(struct kube_conf *c)
-{
-        char **all[] = { &c->server, &c->ns, &c->ca_file, &c->ca_data, &c->token, &c->token_file,
-                &c->cert_file, &c->key_file, &c->cert_data, &c->key_data, &c->tls_server_name,
-                &c->proxy_url };
-
-        for (size_t i = 0; i < ARRAY_LEN(all); i++)
-                wipe(all[i]);
-        c->insecure = false;
-}
-
 static char *join(const char *dir, const char *name)
 {
         struct buf b = BUF_INIT;

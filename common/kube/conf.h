@@ -20,6 +20,7 @@ struct kube_conf { /* every string is owned; NULL when not given */
  * else ~/.kube/config: the precedence of controller-runtime. 0, or a negative code with words. Reads
  * files synchronously: call it before the loop runs. */
 int kube_conf_load(struct kube_conf *ret, const char *path, struct err *e) MUST_CHECK;
+int kube_conf_copy(struct kube_conf *ret, const struct kube_conf *from) MUST_CHECK; /* 0 or -ENOMEM */
 void kube_conf_fini(struct kube_conf *c); /* wipes secrets; idempotent */
 /* The in-cluster part alone: kubelet's files in @dir, server at @host:@port (an IPv6 @host gets its brackets). */
 int kube_conf_in_cluster(

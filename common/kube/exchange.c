@@ -95,10 +95,14 @@ int exchange_server_init(struct exchange_server *ret, const struct kube_conf *co
                 .max_response = limits->max_response };
         struct buf agent = BUF_INIT;
         CURLU *u = curl_url();
-        int r = u ? 0 : -ENOMEM;
+        CURLUcode code = u ? curl_url_set(u, CURLUPART_URL, conf->server, 0) : CURLUE_OUT_OF_MEMORY;
+        int r = 0;
 
-        if (r == 0 && curl_url_set(u, CURLUPART_URL, conf->server, 0) != CURLUE_OK)
+        if (code == CURLUE_OUT_OF_MEMORY)
+                r = -ENOMEM;
+        else if (code != CURLUE_OK)
                 r = err_set(e, -EINVAL, "server \"%s\" is no URL", conf->server);
+        s.is_tls = strncmp(conf->server, "https:", 6) == 0;
         if (r == 0 && conf->tls_server_name)
                 r = rename_server(&s, u, conf->tls_server_name);
         else if (r == 0)
@@ -266,14 +270,15 @@ static bool build_target(struct kube_request *r, const struct exchange_server *s
         return ok && curl_easy_setopt(r->easy, CURLOPT_CUSTOMREQUEST, r->call.method) == CURLE_OK;
 }
 
-/* One HTTP/2 connection for all: each transfer waits to see whether the one being made can be shared. Small buffers:
+/* One HTTP/2 connection for all: each transfer waits to see whether the one being made can be shared (without TLS it
+ * cannot, and curl would learn that only from the first answer). Small buffers:
  * answers are streamed. quick_exit: a resolver thread that hangs is left behind, not joined on the loop. */
 static bool build_transport(struct kube_request *r, const struct exchange_server *s)
 {
         CURL *h = r->easy;
 
         return curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS) == CURLE_OK &&
-                curl_easy_setopt(h, CURLOPT_PIPEWAIT, 1L) == CURLE_OK &&
+                curl_easy_setopt(h, CURLOPT_PIPEWAIT, s->is_tls ? 1L : 0L) == CURLE_OK &&
                 curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
                 curl_easy_setopt(h, CURLOPT_QUICK_EXIT, 1L) == CURLE_OK &&
                 curl_easy_setopt(h, CURLOPT_UPLOAD_BUFFERSIZE, 16384L) == CURLE_OK &&

@@ -48,6 +48,7 @@ struct exchange_server { /* what each request needs to know of the server; built
         struct curl_slist *connect_to; /* "name:port:host:port" when the TLS name is another; else NULL */
         char *host_header; /* with connect_to */
         char *user_agent;
+        bool is_tls;
         const struct kube_conf *conf;
         const struct creds *creds;
         unsigned connect_ms;

@@ -23,6 +23,8 @@ struct kube_limits { /* zero: the default in brackets */
         unsigned max_queued; /* waiting requests; beyond: -ENOBUFS [20000] */
         unsigned request_ms; /* whole request from being sent, streams not counted [10000] */
         unsigned connect_ms; /* [5000] */
+        unsigned
+                silence_ms; /* without a byte: ask; as long again without one: the connection is dead [5000] */
         size_t max_response; /* bytes kept of a response that is not streamed [1 MiB] */
 };
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,51 @@ struct found { /* a named entry and the file it stands in */
         const cJSON *node;
         const char *path;
 };
+
+#define N_TEXTS 12
+
+/* All the texts of a configuration. */
+static void texts_of(struct kube_conf *c, char **ret[static N_TEXTS])
+{
+        char **all[N_TEXTS] = { &c->server, &c->ns, &c->ca_file, &c->ca_data, &c->token, &c->token_file,
+                &c->cert_file, &c->key_file, &c->cert_data, &c->key_data, &c->tls_server_name,
+                &c->proxy_url };
+
+        memcpy(ret, all, sizeof(all));
+}
+
+void kube_conf_fini(struct kube_conf *c)
+{
+        char **all[N_TEXTS];
+
+        texts_of(c, all);
+        for (size_t i = 0; i < N_TEXTS; i++) {
+                if (*all[i])
+                        OPENSSL_cleanse(*all[i], strlen(*all[i]));
+                free(*all[i]);
+        }
+        *c = (struct kube_conf){ .server = NULL };
+}
+
+int kube_conf_copy(struct kube_conf *ret, const struct kube_conf *from)
+{
+        struct kube_conf copy = *from, source = *from;
+        char **to[N_TEXTS], **of[N_TEXTS];
+        bool ok = true;
+
+        texts_of(&copy, to);
+        texts_of(&source, of);
+        for (size_t i = 0; i < N_TEXTS; i++) {
+                *to[i] = *of[i] ? strdup(*of[i]) : NULL;
+                ok &= !*of[i] == !*to[i];
+        }
+        if (!ok) {
+                kube_conf_fini(&copy);
+                return -ENOMEM;
+        }
+        *ret = copy;
+        return 0;
+}
 
 int kubeconfig_base64(char **ret, const char *text)
 {

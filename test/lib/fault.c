@@ -32,6 +32,19 @@ bool fault_disarm(void)
         return hit;
 }
 
+bool fault_pause(void)
+{
+        bool was = armed;
+
+        armed = false;
+        return was;
+}
+
+void fault_resume(bool paused)
+{
+        armed = paused;
+}
+
 static bool fails(void)
 {
         if (!armed || hit || left-- > 0)

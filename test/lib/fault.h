@@ -9,6 +9,9 @@
 
 void fault_arm(unsigned n); /* n 0: the very next one */
 bool fault_disarm(void); /* true when an allocation was made to fail since fault_arm() */
+/* Around code of the test itself that runs while armed: its allocations work and are not counted. */
+bool fault_pause(void);
+void fault_resume(bool paused);
 void *fault_malloc(size_t size);
 void *fault_calloc(size_t n, size_t size);
 void *fault_realloc(void *p, size_t size);
