@@ -140,7 +140,7 @@ class Box:
 
     def enter(self, netns: str | None = None) -> list[str]:
         """The words before a command that make it run in the box, and in a network namespace of it."""
-        into = ["nsenter", f"--target={self.init_pid}", "--mount", "--uts", "--ipc", "--net", "--wd"]
+        into = ["nsenter", f"--target={self.init_pid}", "--mount", "--uts", "--ipc", "--net", "--root", "--wd"]
         return into + (["ip", "netns", "exec", netns] if netns else [])
 
     def popen(self, argv: list[str], *, netns: str | None = None, env: dict[str, str] | None = None,

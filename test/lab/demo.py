@@ -138,7 +138,7 @@ def deleted(story: Story, lab: Lab, ip: str) -> None:
 def write_helpers(lab: Lab) -> None:
     """Two scripts that enter the box from outside: kubectl, and `on PLACE COMMAND...`."""
     user = "U=''; [ $(id -u) = 0 ] || U='-U --preserve-credentials'\n"
-    into = f"exec nsenter $U -t {lab.box.init_pid} -m -u -i -p -n -w --"
+    into = f"exec nsenter $U -t {lab.box.init_pid} -m -u -i -p -n -r -w --"
     kubectl_script = (f"#!/bin/sh\n{user}export KUBECONFIG={lab.kubeconfig} HOME={lab.dir}/home\n"
                       f'{into} ip netns exec cp {tool("kubectl")} "$@"\n')
     on_script = (f"#!/bin/sh\n# usage: on PLACE COMMAND...   PLACE: client cp {' '.join(n.name for n in lab.nodes)}\n"
