@@ -297,7 +297,8 @@ int selector_parse(const struct selector **ret, struct arena *a, const cJSON *js
         if (!s)
                 return -ENOMEM;
         s->v = arena_calloc(a, count(labels) + count(expressions), sizeof(*s->v));
-        s->texts = arena_calloc(a, count(labels) + count(expressions), sizeof(*s->texts));
+        s->texts =
+                arena_calloc(a, count(labels) + count(expressions) + 1, sizeof(*s->texts)); /* never NULL */
         if (!arena_ok(a))
                 return -ENOMEM;
         r = read_requirements(s, a, labels, expressions, e);

@@ -409,8 +409,7 @@ END_TEST
 START_TEST(node)
 {
         CLEANUP(object_freep)
-        struct object *o = decoded(node_decode, node_json),
-                      *bare = decoded(node_decode, "{" META("") "}");
+        struct object *o = decoded(node_decode, node_json), *bare = decoded(node_decode, "{" META("") "}");
         const struct node *n = node_of(o);
         char text[IP_TEXT_MAX];
 
