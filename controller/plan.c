@@ -363,8 +363,11 @@ static void settle_events(struct build *b)
                 p->n_logs = n ? p->n_logs : 0;
                 p->n_events = n;
         }
-        if (p->n_events == 0)
+        if (p->n_events == 0) {
+                if (p->write) /* something else is the case now: what was said may be said again */
+                        ipam_set_mark(b->m, b->q.key, 0);
                 return;
+        }
         h = hash_text(h, b->s->meta.uid);
         for (size_t i = 0; i < p->n_events; i++)
                 h = hash_text(hash_text(h, p->events[i].reason), p->events[i].message);

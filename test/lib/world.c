@@ -245,7 +245,7 @@ static void svc_word(struct svc_text *t, const char *word)
         const char *v;
 
         if (strcmp(word, "4") == 0 || strcmp(word, "6") == 0 || strcmp(word, "46") == 0 ||
-                strcmp(word, "64") == 0) {
+                strcmp(word, "64") == 0 || strcmp(word, "0") == 0 || strcmp(word, "none") == 0) {
                 t->families = word;
         } else if (strcmp(word, "prefer") == 0) {
                 t->ip_policy = "PreferDualStack";
@@ -286,10 +286,12 @@ static void svc_word(struct svc_text *t, const char *word)
 
 static const char *cluster_ips(const char *families)
 {
-        return strcmp(families, "4") == 0     ? "'10.96.0.1'"
-                : strcmp(families, "6") == 0  ? "'fd96::1'"
-                : strcmp(families, "46") == 0 ? "'10.96.0.1','fd96::1'"
-                                              : "'fd96::1','10.96.0.1'";
+        return strcmp(families, "4") == 0       ? "'10.96.0.1'"
+                : strcmp(families, "6") == 0    ? "'fd96::1'"
+                : strcmp(families, "0") == 0    ? ""
+                : strcmp(families, "none") == 0 ? "'None'"
+                : strcmp(families, "46") == 0   ? "'10.96.0.1','fd96::1'"
+                                                : "'fd96::1','10.96.0.1'";
 }
 
 static void line_svc(struct world *w, const char *key, char *rest)

@@ -5,7 +5,7 @@
  *
  *   pool NAME RANGE... [noauto] [buggy] [pin] [prio=N] [ns=A,B] [nssel=k:v] [svcsel=k:v] [age=N] [reserve=R,R] [broken]
  *   nopool NAME        nodes IP...        ns NAME k:v...
- *   svc KEY [4|6|46|64] [prefer|require] [ip=A,B] [lbip=A] [pool=P] [key=K] [local] [sel=k:v] [ports=80,53u] [label=k:v]
+ *   svc KEY [4|6|46|64|0|none] [prefer|require] [ip=A,B] [lbip=A] [pool=P] [key=K] [local] [sel=k:v] [ports=80,53u] [label=k:v]
  *           [age=N] [type=T] [class=C] [note=k:v]   (describes it anew; its stored status stays)
  *   nosvc KEY
  * Words of a line are separated by blanks; in pool ranges "_" stands for a blank. KEY without "/" is in namespace "d".
