@@ -159,6 +159,17 @@ static void del_pool(struct world *w, const char *name)
         }
 }
 
+void world_rename_pool(struct world *w, const char *name, const char *now)
+{
+        for (size_t i = 0; i < w->n_pools; i++)
+                if (strcmp(w->pools[i].name, name) == 0) {
+                        free(w->pools[i].name);
+                        w->pools[i].name = strdup(now);
+                        w->pools[i].o->name = w->pools[i].name; /* the text that it was made of is not kept */
+                }
+        world_set_pools(w);
+}
+
 static void line_pool(struct world *w, const char *name, const char *rest)
 {
         struct object *o = pool_from(name, rest);

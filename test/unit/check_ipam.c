@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Scripts and the transcripts they must give; after every line all structures are audited against each other.
  * Beyond test/lib/world.h:
- *   claim KEY IP...   alloc KEY   free KEY   show KEY   hold KEY (alloc, then show nothing)
+ *   claim KEY IP...   alloc KEY   free KEY   show KEY   hold KEY, hold-not KEY (alloc, show nothing)   quit KEY (waits no more)
+ *   set (the same pools again)   rename POOL NAME
  *   woken             lists who is reported      drain   plans them as a shell does, oldest first
  *   pools             counters                   tick MS   stats   users IP   forget   restart   delay MS (first) */
 #include "common/ipam.h"
@@ -184,6 +185,14 @@ static void do_line(struct world *w, const char *line)
                 ipam_forget(w->m);
         else if (strcmp(verb, "restart") == 0)
                 world_restart(w);
+        else if (strcmp(verb, "hold-not") == 0)
+                ck_assert_int_eq(allocate(w, key, NULL, NULL), ERR_FULL);
+        else if (strcmp(verb, "quit") == 0)
+                ipam_stop_waiting(w->m, key);
+        else if (strcmp(verb, "set") == 0)
+                buf_addf(&w->out, "set %d", world_set_pools(w));
+        else if (strcmp(verb, "rename") == 0)
+                world_rename_pool(w, name, rest);
         else if (strcmp(verb, "delay") == 0)
                 do_delay(w, strtoull(name, NULL, 10));
         else
@@ -462,6 +471,141 @@ static const struct script claims[] = {
           "pool a 10.0.0.0/32\nsvc o\nhold o\nsvc x age=5\nsvc y age=3\nalloc x\nalloc y\nsvc x age=1\nalloc x\nfree o\nwoken",
           "x - full: pool \"a\" no free IPv4 address\ny - full: pool \"a\" no free IPv4 address\nx - full: pool \"a\" no free IPv4 address\nwoken d/x d/y\n" },
 };
+
+static const struct script editing[] = {
+        { "nothing changed: nothing is touched; order and age alone do not matter",
+          "pool b 10.1.0.0/30\npool a 10.0.0.0/30\nsvc x\nhold x\nwoken\nset\nwoken", "woken\nset 0\nwoken\n" },
+        { "grown and shrunk in place",
+          "pool a 10.0.0.0/31\nsvc x\nsvc y\nhold x\nhold y\npool a 10.0.0.0/29\npools\ndrain\npool a 10.0.0.1/32 10.0.0.4/31\npools\ndrain\npools",
+          "a 2/6\nx 10.0.0.0@a | y 10.0.0.1@a\na 1/2\nx 10.0.0.4@a | y 10.0.0.1@a\na 2/1\n" },
+        { "ranges in another order: other addresses come first",
+          "pool a 10.0.0.0/30\nsvc x\nsvc y\nhold x\npool a 10.0.0.2/31 10.0.0.0/31\nalloc y\nalloc x", "y 10.0.0.2@a\nx 10.0.0.0@a\n" },
+        { "renamed in one step: addresses stay",
+          "pool a 10.0.0.0/30\nsvc x\nhold x\nrename a b\ndrain\npools", "x 10.0.0.0@b\nb 1/3\n" },
+        { "deleted: dropped",
+          "pool a 10.0.0.0/30\nsvc x\nhold x\nnopool a\nshow x\nwoken", "x -\nwoken d/x\n" },
+        { "split over two pools: a pair stays a pair",
+          "pool a 10.0.0.0/30 fd00::/126\nsvc x 46 require\nhold x\npool a 10.0.0.0/30\npool b fd00::/126 age=9\nshow x",
+          "x 10.0.0.0@a\n" },
+        { "an overlap: the older pool has it, the younger is bad and says why",
+          "pool a 10.0.0.0/30 age=5\npool b 10.0.0.2-10.0.0.9 age=4\npools\nsvc x\nalloc x\npool b 10.0.1.0/30 age=4\npools\ndrain",
+          "a 0/0 BAD: range 10.0.0.0-10.0.0.3 overlaps 10.0.0.2-10.0.0.9 of the older pool \"b\"; b 0/8\nx 10.0.0.2@b\na 1/3; b 0/4\nx 10.0.0.2@a\n" },
+        { "of one age: by name",
+          "pool b 10.0.0.0/32\npool a 10.0.0.0/32\npools", "a 0/1; b 0/0 BAD: range 10.0.0.0 overlaps 10.0.0.0 of the older pool \"a\"\n" },
+        { "a v4-mapped twin overlaps",
+          "pool a 10.0.0.0/24\npool b ::ffff:10.0.0.128/121\npools",
+          "a 0/256; b 0/0 BAD: range 10.0.0.128-10.0.0.255 overlaps 10.0.0.0-10.0.0.255 of the older pool \"a\"\n" },
+        { "a bad pool does not stand in the way of others",
+          "pool a 10.0.0.0/30 broken\npool b 10.0.0.0/30 age=9\nsvc x\nalloc x\npools",
+          "x 10.0.0.0@b\na 0/0 BAD: invalid CIDR \"10.0.0.0/99\": the length must be 0 to 32; b 1/3\n" },
+        { "bad: who holds keeps, nobody new comes, the freed is not offered; good again: all as before",
+          "pool a 10.0.0.0/30\nsvc x key=k ports=80\nsvc y\nhold x\nhold y\npool a 10.0.0.0/30 broken\npools\ndrain\nsvc z\nalloc z\n"
+          "svc z key=k ports=81 ip=10.0.0.0\nalloc z\nfree y\npools\nwoken\npool a 10.0.0.0/30\ndrain\npools",
+          "a 2/0 BAD: invalid CIDR \"10.0.0.0/99\": the length must be 0 to 32\nx 10.0.0.0@a | y 10.0.0.1@a\n"
+          "z - rejected: pool \"a\" its configuration is invalid\nz - rejected: 10.0.0.0 pool \"a\" its configuration is invalid\n"
+          "a 1/0 BAD: invalid CIDR \"10.0.0.0/99\": the length must be 0 to 32\nwoken\nx 10.0.0.0@a | z 10.0.0.0@a\na 1/3\n" },
+        { "bad and shrunk at once: the last good definition counts for its holders, the next good one decides",
+          "pool a 10.0.0.0/24\nsvc x ip=10.0.0.77\nhold x\npool a 10.0.0.0/30 broken\ndrain\npool a 10.0.0.0/29 broken\ndrain\npool a 10.0.0.0/28\ndrain",
+          "x 10.0.0.77@a\nx 10.0.0.77@a\nx - missing: 10.0.0.77 is in no pool, the nearest is pool \"a\"\n" },
+        { "bad, then deleted: dropped",
+          "pool a 10.0.0.0/24\nsvc x\nhold x\npool a broken\nshow x\nnopool a\nshow x\nwoken", "x 10.0.0.0@a\nx -\nwoken d/x\n" },
+        { "a restart while a pool is bad: the annotation says whose address it is",
+          "pool a broken\nsvc x note=metallb.io/ip-allocated-from-pool:a\nsvc y note=metallb.io/ip-allocated-from-pool:b\nsvc z\nclaim x 10.0.0.7\nclaim y 10.0.0.8\n"
+          "pool a 10.0.0.8/30 broken\nclaim z 10.0.0.9\npools\npool a 10.0.0.0/28\ndrain",
+          "x 10.0.0.7@a\ny - lost: 10.0.0.8 is in no pool\nz 10.0.0.9@a\na 2/0 BAD: invalid CIDR \"10.0.0.0/99\": the length must be 0 to 32\n"
+          "x 10.0.0.7@a | z 10.0.0.9@a\n" },
+        { "two bad pools; another one takes over an address of theirs",
+          "pool a 10.0.0.0/30\nsvc x\nsvc y\nhold x\nhold y\npool a broken\npool b 10.0.0.0/32\npools\ndrain\npool b broken\npools\npool a 10.0.0.0/30\npools",
+          "a 1/0 BAD: invalid CIDR \"10.0.0.0/99\": the length must be 0 to 32; b 1/0\nx 10.0.0.0@b | y 10.0.0.1@a\n"
+          "a 1/0 BAD: invalid CIDR \"10.0.0.0/99\": the length must be 0 to 32; b 1/0 BAD: invalid CIDR \"10.0.0.0/99\": the length must be 0 to 32\n"
+          "a 2/2; b 0/0 BAD: invalid CIDR \"10.0.0.0/99\": the length must be 0 to 32\n" },
+        { "the older one grows over the younger: its holders change hands, the others stay",
+          "pool a 10.0.0.0/30 age=1\npool b 10.0.1.0/30 age=2\nsvc x ip=10.0.1.0\nsvc y ip=10.0.1.3\nhold x\nhold y\npool a 10.0.0.0-10.0.1.1 age=1\npools\ndrain",
+          "a 1/257; b 1/0 BAD: range 10.0.1.0-10.0.1.3 overlaps 10.0.0.0-10.0.1.1 of the older pool \"a\"\nx 10.0.1.0@a | y 10.0.1.3@b\n" },
+        { "avoidBuggyIPs on and off",
+          "pool a 10.0.0.0/31\nsvc x\nsvc y\nhold x\npool a 10.0.0.0/31 buggy\npools\ndrain\npool a 10.0.0.0/31\npools",
+          "a 0/1\nx 10.0.0.1@a\na 1/1\n" },
+        { "who waits is asked again after any change",
+          "svc x\nsvc y pool=c\nalloc x\nalloc y\npool a 10.0.0.0/32 ns=team\ndrain\npool c 10.2.0.0/32 noauto\ndrain\npool a 10.0.0.0/32\ndrain",
+          "x - missing: there is no address pool\ny - missing: there is no address pool\n"
+          "x - rejected: pool \"a\" does not allow the namespace | y - missing: pool \"c\" does not exist\n"
+          "x - rejected: pool \"a\" does not allow the namespace; pool \"c\" autoAssign is false | y 10.2.0.0@c\nx 10.0.0.0@a\n" },
+};
+
+static const struct script withheld[] = {
+        { "addresses of nodes are not handed out, also not on request; who has one keeps it",
+          "pool a 10.0.0.0/30\nsvc x\nhold x\nnodes 10.0.0.0 10.0.0.1 10.0.0.1 192.0.2.1 fd00::1\npools\nsvc y\nalloc y\nsvc z ip=10.0.0.1\nalloc z\nalloc x\n"
+          "free x\npools\nnodes 192.0.2.1\npools\ndrain",
+          "a 1/2-1\ny 10.0.0.2@a\nz - full: 10.0.0.1 belongs to a node\nx 10.0.0.0@a\na 1/1-2\na 1/3\nz 10.0.0.1@a\n" },
+        { "nodes known before pools",
+          "nodes 10.0.0.0\npool a 10.0.0.0/31\nsvc x\nsvc y\nalloc x\nalloc y\npools",
+          "x 10.0.0.1@a\ny - full: pool \"a\" no free IPv4 address, the rest is withheld\na 1/0-1\n" },
+        { "a restart leaves a node address with its holder",
+          "pool a 10.0.0.0/30\nnodes 10.0.0.2\nsvc x\nclaim x 10.0.0.2\npools\nfree x\npools", "x 10.0.0.2@a\na 1/3\na 0/3-1\n" },
+        { "reserved by the pool: addresses and ranges, overlapping ones too",
+          "pool a 10.0.0.0/28 fd00::/64 reserve=10.0.0.0,10.0.0.2-10.0.0.5,10.0.0.4/30,fd00::/65\npools\nsvc x\nsvc y\nsvc z 6\nalloc x\nalloc y\nalloc z\n"
+          "svc u ip=10.0.0.3\nalloc u\npool a 10.0.0.0/28 fd00::/64\ndrain\npools",
+          "a 0/9-7 0/9007199254740991-9007199254740991\nx 10.0.0.1@a\ny 10.0.0.8@a\nz fd00::8000:0:0:0@a\nu - full: 10.0.0.3 is reserved in pool \"a\"\n"
+          "x 10.0.0.1@a | y 10.0.0.8@a | z fd00::8000:0:0:0@a | u 10.0.0.3@a\na 3/13 1/9007199254740991\n" },
+        { "avoidBuggyIPs and reservations together count once",
+          "pool a 10.0.0.0-10.0.1.255 buggy reserve=10.0.0.250-10.0.1.5\npools\nnodes 10.0.0.255 10.0.0.1\npools", "a 0/498-10\na 0/497-11\n" },
+        { "freed addresses cool down, then they are offered",
+          "delay 1000\npool a 10.0.0.0/31\nsvc x\nsvc y\nhold x\nhold y\nfree x\npools\nstats\nsvc z\nalloc z\nsvc u ip=10.0.0.0\nalloc u\n"
+          "tick 999\nwoken\ntick 1\npools\ndrain\nstats",
+          "a 1/0-1\nservices 1 waiting 0 held 1 cooling 1\nz - full: pool \"a\" no free IPv4 address, the rest is withheld\n"
+          "u - full: 10.0.0.0 was freed a moment ago and is still kept back\nwoken\na 1/1\nu 10.0.0.0@a\nservices 3 waiting 1 held 2 cooling 0\n" },
+        { "what cools may be claimed by whose status it is",
+          "delay 1000\npool a 10.0.0.0/31\nsvc x\nhold x\nfree x\npools\nclaim x 10.0.0.0\npools\ntick 5000\npools\nfree x\npool a 10.0.1.0/31\nstats\npools",
+          "a 0/1-1\nx 10.0.0.0@a\na 1/1\na 1/1\nservices 0 waiting 0 held 0 cooling 0\na 0/2\n" },
+        { "cooling ones follow their range to another pool, and end with a bad one",
+          "delay 1000\npool a 10.0.0.0/31\nsvc x\nhold x\nfree x\nrename a b\npools\nstats\ntick 1000\npools\nhold x\nfree x\npool b broken\nstats",
+          "b 0/1-1\nservices 0 waiting 0 held 0 cooling 1\nb 0/2\nservices 0 waiting 0 held 0 cooling 0\n" },
+        { "forgetting ends the cooling",
+          "delay 1000\npool a 10.0.0.0/31\nsvc x\nhold x\nfree x\nforget\npools", "a 0/2\n" },
+};
+
+static const struct script waiting[] = {
+        { "one address freed: the oldest of those who can use it, and nobody else",
+          "pool a 10.0.0.0/31\npool t 10.1.0.0/32 ns=team\nsvc 1\nsvc 2\nsvc team/1\nhold 1\nhold 2\nhold team/1\n"
+          "svc w1 age=30\nsvc w2 age=10\nsvc w3 age=20\nsvc 6w 6 age=1\nsvc team/w age=5\nalloc w1\nalloc w2\nalloc w3\nalloc 6w\nalloc team/w\n"
+          "free 1\ndrain\nfree team/1\ndrain\nfree 2\ndrain\nwoken",
+          "w1 - full: pool \"t\" does not allow the namespace; pool \"a\" no free IPv4 address\n"
+          "w2 - full: pool \"t\" does not allow the namespace; pool \"a\" no free IPv4 address\n"
+          "w3 - full: pool \"t\" does not allow the namespace; pool \"a\" no free IPv4 address\n"
+          "6w - full: pool \"t\" does not allow the namespace; pool \"a\" has no IPv6 range\n"
+          "team/w - full: pool \"t\" no free IPv4 address; pool \"a\" no free IPv4 address\n"
+          "team/w 10.0.0.0@a\nw2 10.0.0.1@a\nwoken\n" },
+        { "both families must be there for RequireDualStack",
+          "pool a 10.0.0.0/32\npool b fd00::/128\nsvc x\nsvc y 6\nhold x\nhold y\nsvc w 46 require\nsvc p 46 prefer age=5\nalloc w\nalloc p\nfree x\nwoken\nfree y\ndrain",
+          "w - full: pool \"a\" no free IPv4 address; pool \"a\" has no IPv6 range; pool \"b\" has no IPv4 range; pool \"b\" no free IPv6 address\n"
+          "p - full: pool \"a\" no free IPv4 address; pool \"a\" has no IPv6 range; pool \"b\" has no IPv4 range; pool \"b\" no free IPv6 address\n"
+          "woken d/p\nw 10.0.0.0@a,fd00::@b\n" },
+        { "PreferDualStack waits for the half that it lacks",
+          "pool a 10.0.0.0/30\npool b fd00::/128\nsvc y 6\nhold y\nsvc p 46 prefer\nalloc p\nfree y\ndrain\nwoken",
+          "p 10.0.0.0@a without: pool \"a\" has no IPv6 range; pool \"b\" no free IPv6 address\np 10.0.0.0@a,fd00::@b\nwoken\n" },
+        { "an address, freed by delete, by moving, by sharing",
+          "pool a 10.0.0.0/29\nsvc x ip=10.0.0.3\nhold x\nsvc w ip=10.0.0.3 key=k ports=80\nalloc w\nsvc x ip=10.0.0.4\nalloc x\ndrain\n"
+          "svc v ip=10.0.0.3 key=k ports=80 age=1\nalloc v\nsvc w ip=10.0.0.3 key=k ports=81\nalloc w\ndrain",
+          "w - conflict: 10.0.0.3 is used by Service d/x without a common sharing key\nx 10.0.0.4@a\nw 10.0.0.3@a\n"
+          "v - conflict: 10.0.0.3 has port TCP 80 in use by Service d/w\nw 10.0.0.3@a\nv 10.0.0.3@a\n" },
+        { "a key that appears on a full pool",
+          "pool a 10.0.0.0/32\nsvc x\nhold x\nsvc w key=k ports=80\nsvc v ports=81\nalloc w\nalloc v\nsvc x key=k ports=82\nalloc x\ndrain",
+          "w - full: pool \"a\" no free IPv4 address\nv - full: pool \"a\" no free IPv4 address\nx 10.0.0.0@a\nw 10.0.0.0@a\n" },
+        { "one of several leaves: its port, not its address, is free",
+          "pool a 10.0.0.0/32\nsvc x key=k ports=80\nsvc y key=k ports=81\nhold x\nhold y\nsvc w key=k ports=80\nsvc v key=j ports=80\nalloc w\nalloc v\nfree x\ndrain\nfree y\nfree w\ndrain",
+          "w - full: pool \"a\" no free IPv4 address\nv - full: pool \"a\" no free IPv4 address\nw 10.0.0.0@a\nv 10.0.0.0@a\n" },
+        { "nobody is woken for what does not help, or twice for one thing",
+          "pool a 10.0.0.0/31\nsvc x\nsvc y\nhold x\nhold y\nsvc w ip=10.0.0.1\nsvc n ip=10.9.9.9\nalloc w\nalloc n\nfree x\nwoken\nfree y\nwoken\nwoken",
+          "w - conflict: 10.0.0.1 is used by Service d/y without a common sharing key\nn - missing: 10.9.9.9 is in no pool, the nearest is pool \"a\"\n"
+          "woken\nwoken d/w\nwoken\n" },
+        { "gone or given up: no longer waiting",
+          "pool a 10.0.0.0/32\nsvc x\nhold x\nsvc w\nsvc v\nalloc w\nalloc v\nstats\nfree w\nquit v\nstats\nfree x\nwoken",
+          "w - full: pool \"a\" no free IPv4 address\nv - full: pool \"a\" no free IPv4 address\nservices 3 waiting 2 held 1 cooling 0\n"
+          "services 2 waiting 0 held 1 cooling 0\nwoken\n" },
+        { "several freed at once: as many are woken, oldest first",
+          "pool a 10.0.0.0/30\nsvc 1\nsvc 2\nsvc 3\nsvc 4\nhold 1\nhold 2\nhold 3\nhold 4\nsvc w1\nsvc w2\nsvc w3\nhold-not w1\nhold-not w2\nhold-not w3\nfree 4\nfree 2\ndrain",
+          "w1 10.0.0.1@a | w2 10.0.0.3@a\n" },
+};
 /* clang-format on */
 
 #define SCRIPTS(table) \
@@ -475,6 +619,9 @@ SCRIPTS(requests)
 SCRIPTS(dual)
 SCRIPTS(sharing)
 SCRIPTS(claims)
+SCRIPTS(editing)
+SCRIPTS(withheld)
+SCRIPTS(waiting)
 
 int main(void)
 {
@@ -487,5 +634,8 @@ int main(void)
         tcase_add_loop_test(tc, dual_scripts, 0, (int)ARRAY_LEN(dual));
         tcase_add_loop_test(tc, sharing_scripts, 0, (int)ARRAY_LEN(sharing));
         tcase_add_loop_test(tc, claims_scripts, 0, (int)ARRAY_LEN(claims));
+        tcase_add_loop_test(tc, editing_scripts, 0, (int)ARRAY_LEN(editing));
+        tcase_add_loop_test(tc, withheld_scripts, 0, (int)ARRAY_LEN(withheld));
+        tcase_add_loop_test(tc, waiting_scripts, 0, (int)ARRAY_LEN(waiting));
         return unit_main(s);
 }
