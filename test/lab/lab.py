@@ -20,7 +20,7 @@ from test.lab.api import METALLB, Api
 from test.lab.box import ROOT, Box
 from test.lab.client import Client
 from test.lab.faultproxy import FaultProxy
-from test.lab.process import Process, wait_until
+from test.lab.process import Not, Process, wait_until
 from test.lab.programs import Program
 
 API_PORT = 6443
@@ -212,14 +212,15 @@ class Lab:
         self.processes.append(p)
         return p
 
-    def api_ready(self) -> bool:
+    def api_ready(self) -> bool | Not:
         if not self.apiserver.alive or not self.etcd.alive:
             tails = "\n".join(p.tail() for p in (self.etcd, self.apiserver))
             raise AssertionError("the control plane ended:\n" + tails)
         try:
-            return self.api.exchange("GET", "/readyz", timeout=2)[0] == 200
-        except OSError:
-            return False
+            status, body = self.api.exchange("GET", "/readyz", timeout=2)
+            return status == 200 or Not(body)
+        except OSError as e:
+            return Not(e)
 
     def wait_api(self, timeout: float = 60) -> None:
         self.wait_for("the API server is ready", self.api_ready, timeout)
@@ -281,11 +282,12 @@ class Lab:
         for p in self.programs():
             self.wait_for(f"{p.name} is ready", lambda p=p: self.program_ready(p), 30)
 
-    def program_ready(self, program: Program, path: str = "/readyz", port: int = 17472) -> bool:
+    def program_ready(self, program: Program, path: str = "/readyz", port: int = 17472) -> bool | Not:
         """What the kubelet's readiness probe would find."""
         if not program.alive:
             raise AssertionError(f"{program.name} ended\n" + program.tail(40))
-        return self.http(program.place, port, path)[0] == 200
+        status, body = self.http(program.place, port, path)
+        return status == 200 or Not(f"{status} {body}")
 
     def http(self, place: network.Place, port: int, path: str, timeout: float = 2) -> tuple[int, str]:
         """Plain HTTP to a place's own loopback: (status, body), (0, why) without an answer."""

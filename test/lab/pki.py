@@ -21,9 +21,11 @@ def make_certificates(folder: Path, addresses: list[str]) -> None:
     folder.mkdir()
     names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
     san = ",".join([f"DNS:{n}" for n in names] + [f"IP:{a}" for a in addresses])
-    (folder / "san").write_text(f"subjectAltName={san}\nextendedKeyUsage=serverAuth\n")
+    (folder / "san").write_text(f"subjectAltName={san}\nextendedKeyUsage=serverAuth\nkeyUsage=digitalSignature\n"
+                                "basicConstraints=CA:FALSE\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n")
     f = str(folder) + "/"
-    _openssl("req", "-x509", *KEY, "-keyout", f + "ca.key", "-out", f + "ca.crt", "-subj", "/CN=lab-ca", "-days", "30")
+    _openssl("req", "-x509", *KEY, "-keyout", f + "ca.key", "-out", f + "ca.crt", "-subj", "/CN=lab-ca", "-days", "30",
+             "-addext", "keyUsage=critical,keyCertSign,cRLSign")
     _openssl("req", *KEY, "-keyout", f + "server.key", "-out", f + "server.csr", "-subj", "/CN=kube-apiserver")
     _openssl("x509", "-req", "-in", f + "server.csr", "-CA", f + "ca.crt", "-CAkey", f + "ca.key", "-CAcreateserial",
              "-days", "30", "-extfile", f + "san", "-out", f + "server.crt")

@@ -112,6 +112,13 @@ class Process:
         return f"--- {self.name} ({state}), last lines of its log:\n{text}"
 
 
+class Not(str):
+    """What a condition may return instead of False: the words why, which a failed wait shows."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
 def wait_until(condition: Any, what: str, timeout: float, pause: float = 0.05, tails: Any = None) -> Any:
     """The first true value that condition() returns. Every wait of the lab comes through here; one that fails says
     what it waited for, the last value seen, and the ends of the logs that tails() gives."""
