@@ -595,7 +595,8 @@ int informer_new(struct informer **ret, struct kube *k, const struct informer_co
         if (!inf)
                 return -ENOMEM;
         inf->k = k;
-        inf->backoff = (struct backoff){ .base_ms = BACKOFF_BASE_MS, .cap_ms = BACKOFF_CAP_MS };
+        inf->backoff = (struct backoff){ .base_ms = BACKOFF_BASE_MS,
+                .cap_ms = conf->retry_cap_ms > 0 ? conf->retry_cap_ms : BACKOFF_CAP_MS };
         r = conf_copy(inf, conf);
         if (r == 0)
                 r = store_new(&inf->store);

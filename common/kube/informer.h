@@ -5,7 +5,7 @@
  * Lists in pages, decoding object by object as bytes arrive (a document is never held whole; one object is at
  * most limits.max_object bytes), then watches with bookmarks and resumes at the last resourceVersion. 410 and ERROR
  * events relist without losing a delete or inventing one; 429 honours Retry-After; everything else backs off
- * with jitter (100 ms doubling to 10 s) and keeps what is known. An object that is too big or does not decode is
+ * with jitter (100 ms doubling to retry_cap_ms) and keeps what is known. An object that is too big or does not decode is
  * counted, reported once by on_bad, and its old state is kept. One thread: the loop's. */
 #include "common/api/object.h"
 #include "common/kube/kube.h"
@@ -18,6 +18,7 @@ struct informer_conf { /* copied; strings too */
         const char *resource; /* "services": for logs and metric labels */
         object_decode_fn decode;
         unsigned page; /* objects a page; 0: 500 */
+        unsigned retry_cap_ms; /* the longest pause between tries; 0: 10 s */
         size_t max_object; /* bytes of one object's JSON; 0: 2 MiB (etcd's own limit is 1.5 MiB) */
         /* old NULL: new object; new NULL: gone. @old is freed after the call, @now lives in the store until the next
          * change. During the first list and relists changes arrive one by one as they are found; deletes found by

@@ -1,0 +1,909 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Against a model of one collection of an API server: it keeps a log of changes, lists in pages, watches from any
+ * version, and fails in a way chosen for each request. What the informer tells is checked change by change. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/api/misc.h"
+#include "common/kube/informer.h"
+#include "common/rng.h"
+#include "test/lib/fakeapi.h"
+#include "test/lib/fault.h"
+#include "test/lib/unit.h"
+
+#define NAMES  12 /* objects n0..n11 */
+#define LOG    4096
+#define CONNS  256
+#define SCRIPT 32
+
+struct change {
+        unsigned rv;
+        int name;
+        bool deleted, fresh; /* fresh: created, not modified */
+};
+
+enum fault {
+        FINE,
+        REFUSE_500,
+        REFUSE_429, /* Retry-After: 1 */
+        REFUSE_410,
+        REFUSE_400,
+        RESET_NOW,
+        RESET_IN_MIDDLE, /* after half of what there is to say */
+        END_IN_MIDDLE, /* the same, but as a clean end */
+        GARBAGE,
+        ERROR_410, /* watch: an ERROR event */
+        ERROR_500,
+        END_AT_ONCE, /* watch: as by timeoutSeconds */
+        N_FAULTS,
+};
+
+struct model {
+        uv_loop_t loop;
+        struct fake *f;
+        struct kube *k;
+        struct informer *inf;
+        struct rng rng;
+
+        /* the server */
+        unsigned rv, oldest; /* versions before @oldest are compacted away */
+        unsigned now[NAMES]; /* current version of each object, 0: none */
+        struct change log[LOG];
+        unsigned n_log;
+        struct {
+                struct fake_conn *c;
+                unsigned sent; /* changes of the log that it has */
+        } watches[CONNS];
+        unsigned n_watches;
+        const char *broken_name; /* listed and watched without content that decodes */
+        size_t padding; /* added to objects of @broken_name */
+        enum fault script[SCRIPT]; /* of the next requests; then FINE */
+        unsigned script_len, script_at;
+        bool random_faults, bookmarks;
+        unsigned retry_cap_ms;
+        struct buf targets; /* every request's, one a line */
+        unsigned last_list_limit;
+
+        /* the informer's owner */
+        char told[NAMES][16]; /* the version told last, "" : gone */
+        unsigned n_synced, n_changes, n_bad, n_states, n_closed;
+        bool state_ok;
+        int state_code;
+        char bad_name[64];
+        enum { CLOSE_NEVER, CLOSE_IN_CHANGE, CLOSE_IN_SYNCED, CLOSE_IN_STATE, CLOSE_IN_BAD } close_when;
+        bool closing;
+};
+
+/* ---- the server ---- */
+
+static void add_object(const struct model *m, struct buf *b, int name, unsigned rv)
+{
+        char text[16];
+
+        (void)snprintf(text, sizeof(text), "n%d", name);
+        buf_addf(b,
+                "{\"metadata\":{\"name\":\"%s\",\"namespace\":\"ns\",\"resourceVersion\":\"%u\",\"labels\":{\"}\":\"\\\"\"}}",
+                text, rv);
+        if (m->broken_name && strcmp(m->broken_name, text) == 0) {
+                buf_adds(b, ",\"pad\":\"");
+                for (size_t i = 0; i < m->padding; i++)
+                        buf_addc(b, 'x');
+                buf_addc(b, '"');
+        }
+        buf_addc(b, '}');
+}
+
+static void add_event(const struct model *m, struct buf *b, const struct change *c)
+{
+        buf_addf(b, "{\"type\":\"%s\",\"object\":", c->deleted ? "DELETED" : c->fresh ? "ADDED" : "MODIFIED");
+        add_object(m, b, c->name, c->rv);
+        buf_adds(b, "}\n");
+}
+
+static void pump_watch(struct model *m, unsigned i)
+{
+        struct buf b = BUF_INIT;
+
+        for (; m->watches[i].sent < m->n_log; m->watches[i].sent++)
+                add_event(m, &b, &m->log[m->watches[i].sent]);
+        if (b.len > 0)
+                fake_chunk_n(m->watches[i].c, b.p, b.len);
+        buf_fini(&b);
+}
+
+static void pump(struct model *m)
+{
+        for (unsigned i = 0; i < m->n_watches; i++)
+                pump_watch(m, i);
+}
+
+static void change(struct model *m, int name, bool delete)
+{
+        if (delete &&m->now[name] == 0)
+                return;
+        ck_assert_uint_lt(m->n_log, LOG);
+        m->rv++;
+        m->log[m->n_log++] =
+                (struct change){ .rv = m->rv, .name = name, .deleted = delete, .fresh = m->now[name] == 0 };
+        m->now[name] = delete ? 0 : m->rv;
+}
+
+static unsigned number_after(const char *target, const char *key)
+{
+        const char *at = strstr(target, key);
+
+        return at ? (unsigned)strtoul(at + strlen(key), NULL, 10) : 0;
+}
+
+static void fail_request(struct fake_conn *c, enum fault how)
+{
+        switch (how) {
+        case REFUSE_500: fake_reply(c, 500, "", "{\"message\":\"etcd is away\"}"); break;
+        case REFUSE_429: fake_reply(c, 429, "Retry-After: 1\r\n", "{\"message\":\"slow down\"}"); break;
+        case REFUSE_410: fake_reply(c, 410, "", "{\"message\":\"too old\"}"); break;
+        case REFUSE_400: fake_reply(c, 400, "", "{\"message\":\"what?\"}"); break;
+        case RESET_NOW: fake_reset(c); break;
+        default: fake_reply(c, 200, "", "upstream connect error"); break;
+        }
+}
+
+/* A continue token is "<index>.<version of the list>", so that a page is of the same version as the first; an object
+ * that changed since is shown as it is now, as real servers may do after compaction: only names are paged here. */
+static void serve_list(struct model *m, struct fake_conn *c, const char *target, enum fault how)
+{
+        unsigned limit = number_after(target, "limit="), at = number_after(target, "continue="), n = 0;
+        const char *dot = strstr(target, "continue=");
+        unsigned rv = dot ? (unsigned)strtoul(strchr(dot, '.') + 1, NULL, 10) : m->rv;
+        struct buf b = BUF_INIT;
+        const char *sep = "";
+
+        m->last_list_limit = limit;
+        if (rv < m->oldest) {
+                fail_request(c, REFUSE_410);
+                return;
+        }
+        buf_adds(&b, "{\"kind\":\"List\",\"items\":[");
+        for (; at < NAMES && (limit == 0 || n < limit); at++) {
+                unsigned then = 0;
+
+                /* The object as it was at the list's version. */
+                for (unsigned i = 0; i < m->n_log && m->log[i].rv <= rv; i++)
+                        if (m->log[i].name == (int)at)
+                                then = m->log[i].deleted ? 0 : m->log[i].rv;
+                if (then == 0)
+                        continue;
+                buf_adds(&b, sep);
+                add_object(m, &b, (int)at, then);
+                sep = ",";
+                n++;
+        }
+        buf_addf(&b, "],\"metadata\":{\"resourceVersion\":\"%u\"", rv);
+        if (at < NAMES)
+                buf_addf(&b, ",\"continue\":\"%u.%u\"", at, rv);
+        buf_adds(&b, "}}\n");
+        fake_begin(c, 200, "");
+        if (how == FINE) {
+                for (size_t i = 0; i < b.len; i += 7)
+                        fake_chunk_n(c, b.p + i, MIN((size_t)7, b.len - i));
+                fake_end(c);
+        } else {
+                fake_chunk_n(c, b.p, b.len / 2);
+                if (how == END_IN_MIDDLE)
+                        fake_end(c);
+                else
+                        fake_reset(c);
+        }
+        buf_fini(&b);
+}
+
+static void serve_watch(struct model *m, struct fake_conn *c, const char *target, enum fault how)
+{
+        unsigned rv = number_after(target, "resourceVersion="), at = 0;
+        struct buf b = BUF_INIT;
+
+        ck_assert_ptr_nonnull(strstr(target, "allowWatchBookmarks=true"));
+        ck_assert_uint_ge(number_after(target, "timeoutSeconds="), 300);
+        ck_assert_uint_le(number_after(target, "timeoutSeconds="), 600);
+        if (rv < m->oldest) {
+                fail_request(c, REFUSE_410);
+                return;
+        }
+        while (at < m->n_log && m->log[at].rv <= rv)
+                at++;
+        fake_begin(c, 200, "");
+        if (how == ERROR_410 || how == ERROR_500) {
+                buf_addf(&b,
+                        "{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":%d,\"message\":\"no more\"}}\n",
+                        how == ERROR_410 ? 410 : 500);
+                fake_chunk_n(c, b.p, b.len);
+                fake_end(c);
+        } else if (how == END_AT_ONCE) {
+                fake_end(c);
+        } else if (how != FINE) {
+                for (unsigned i = at; i < m->n_log; i++)
+                        add_event(m, &b, &m->log[i]);
+                if (b.len == 0)
+                        buf_adds(&b, "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"never\"}}}\n");
+                fake_chunk_n(c, b.p, b.len / 2);
+                if (how == END_IN_MIDDLE)
+                        fake_end(c);
+                else
+                        fake_reset(c);
+        } else {
+                ck_assert_uint_lt(m->n_watches, CONNS);
+                m->watches[m->n_watches].c = c;
+                m->watches[m->n_watches++].sent = at;
+                if (m->bookmarks) {
+                        buf_addf(&b,
+                                "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"%u\"}}}\n",
+                                m->rv);
+                        pump_watch(m, m->n_watches - 1);
+                        fake_chunk_n(c, b.p, b.len);
+                }
+                pump_watch(m, m->n_watches - 1);
+        }
+        buf_fini(&b);
+}
+
+static void on_request(void *ctx, struct fake_conn *c, const struct fake_request *req)
+{
+        struct model *m = ctx;
+        bool is_watch = strstr(req->target, "watch=1") != NULL;
+        enum fault how = FINE;
+
+        if (strcmp(req->target, "/version") == 0) {
+                fake_reply(c, 200, "", "{}");
+                return;
+        }
+        buf_addf(&m->targets, "%s\n", req->target);
+        if (m->script_at < m->script_len)
+                how = m->script[m->script_at++];
+        else if (m->random_faults && rng_below(&m->rng, 2) == 0)
+                how = (enum fault)rng_below(&m->rng, N_FAULTS);
+        if (!is_watch && (how == ERROR_410 || how == ERROR_500 || how == END_AT_ONCE))
+                how = FINE;
+        if (how != FINE && how < RESET_IN_MIDDLE)
+                fail_request(c, how);
+        else if (how == GARBAGE)
+                fail_request(c, how);
+        else if (is_watch)
+                serve_watch(m, c, req->target, how);
+        else
+                serve_list(m, c, req->target, how);
+}
+
+/* ---- the owner ---- */
+
+static void on_closed(void *ctx)
+{
+        ++*(unsigned *)ctx;
+}
+
+static void close_informer(struct model *m)
+{
+        m->closing = true;
+        informer_close(m->inf, on_closed, &m->n_closed);
+}
+
+/* Each change must follow from what was told before, and a delete must be true. */
+static void on_change(void *ctx, const struct object *old, const struct object *now)
+{
+        struct model *m = ctx;
+        const struct object *o = now ? now : old;
+        bool paused = fault_pause();
+        int name = (int)strtol(o->name + 1, NULL, 10);
+
+        ck_assert(!m->closing);
+        ck_assert_str_eq(o->ns, "ns");
+        ck_assert_int_lt(name, NAMES);
+        m->n_changes++;
+        if (old)
+                ck_assert_str_eq(old->rv, m->told[name]);
+        else
+                ck_assert_str_eq("", m->told[name]);
+        if (now) {
+                ck_assert_str_ne(now->rv, m->told[name]);
+                ck_assert(!old || strtoul(now->rv, NULL, 10) > strtoul(old->rv, NULL, 10));
+                ck_assert_ptr_eq(informer_get(m->inf, "ns", o->name), now);
+        } else {
+                bool deleted_since = false;
+
+                for (unsigned i = 0; i < m->n_log; i++)
+                        deleted_since |= m->log[i].name == name && m->log[i].deleted &&
+                                m->log[i].rv > strtoul(old->rv, NULL, 10);
+                ck_assert_msg(deleted_since, "a delete of n%d was invented", name);
+                ck_assert_ptr_null(informer_get(m->inf, "ns", o->name));
+        }
+        (void)snprintf(m->told[name], sizeof(m->told[name]), "%s", now ? now->rv : "");
+        if (m->close_when == CLOSE_IN_CHANGE)
+                close_informer(m);
+        fault_resume(paused);
+}
+
+static void on_synced(void *ctx)
+{
+        struct model *m = ctx;
+        bool paused = fault_pause();
+
+        ck_assert(!m->closing);
+        ck_assert(informer_is_synced(m->inf));
+        m->n_synced++;
+        if (m->close_when == CLOSE_IN_SYNCED)
+                close_informer(m);
+        fault_resume(paused);
+}
+
+static void on_state(void *ctx, bool ok, int code, const char *words)
+{
+        struct model *m = ctx;
+        bool paused = fault_pause();
+
+        ck_assert(!m->closing);
+        ck_assert_int_ne(m->state_ok, ok); /* only on change */
+        ck_assert_int_eq(ok, code == 0);
+        ck_assert_int_eq(ok, words[0] == '\0');
+        m->state_ok = ok;
+        m->state_code = code;
+        m->n_states++;
+        if (m->close_when == CLOSE_IN_STATE)
+                close_informer(m);
+        fault_resume(paused);
+}
+
+static void on_bad(void *ctx, const char *ns UNUSED, const char *name, const char *words)
+{
+        struct model *m = ctx;
+        bool paused = fault_pause();
+
+        ck_assert(!m->closing);
+        ck_assert_str_ne(words, "");
+        (void)snprintf(m->bad_name, sizeof(m->bad_name), "%s", name);
+        m->n_bad++;
+        if (m->close_when == CLOSE_IN_BAD)
+                close_informer(m);
+        fault_resume(paused);
+}
+
+/* Takes an object unless the model says that it is broken in a way that a decoder sees. */
+static struct model *decoding;
+
+static int decode(struct object **ret, const cJSON *json)
+{
+        const char *name = json_str_at(json, "metadata.name", "");
+
+        if (decoding->broken_name && strcmp(decoding->broken_name, name) == 0)
+                return ERR_MALFORMED;
+        return metadata_decode(ret, json);
+}
+
+static void open_client(struct model *m)
+{
+        const struct kube_limits limits = { .silence_ms = 2000 };
+        struct kube_conf conf = { .server = NULL };
+
+        decoding = m;
+        m->rv = 100;
+        m->oldest = 1;
+        m->state_ok = true;
+        ck_assert_int_eq(uv_loop_init(&m->loop), 0);
+        m->f = fake_new(&m->loop, on_request, m);
+        conf.server = strdup(fake_url(m->f));
+        ck_assert_int_eq(kube_new(&m->k, &m->loop, &conf, &limits, NULL, NULL), 0);
+        free(conf.server);
+}
+
+static struct informer_conf informer_conf(struct model *m)
+{
+        return (struct informer_conf){ .path = "/api/v1/things",
+                .query = "fieldSelector=metadata.name%21%3Dx",
+                .resource = "things",
+                .decode = decode,
+                .page = 3,
+                .retry_cap_ms = m->retry_cap_ms,
+                .max_object = 1000,
+                .on_change = on_change,
+                .on_synced = on_synced,
+                .on_state = on_state,
+                .on_bad = on_bad,
+                .ctx = m };
+}
+
+static void start(struct model *m)
+{
+        const struct informer_conf conf = informer_conf(m);
+
+        ck_assert_int_eq(informer_new(&m->inf, m->k, &conf), 0);
+        ck_assert_uint_eq(m->n_changes, 0);
+}
+
+static void finish(struct model *m)
+{
+        if (m->inf && !m->closing) {
+                close_informer(m);
+                informer_close(m->inf, on_closed, &m->n_closed); /* idempotent */
+        }
+        kube_close(m->k, on_closed, &(unsigned){ 0 });
+        fake_close(m->f);
+        fake_finish(&m->loop);
+        ck_assert_uint_eq(m->n_closed, m->inf != NULL);
+        buf_fini(&m->targets);
+}
+
+/* ---- conditions ---- */
+
+static bool is_true_copy(void *ctx)
+{
+        struct model *m = ctx;
+        size_t n = 0;
+
+        pump(m);
+        for (int i = 0; i < NAMES; i++) {
+                char rv[16] = "";
+
+                if (m->now[i] > 0)
+                        (void)snprintf(rv, sizeof(rv), "%u", m->now[i]);
+                if (strcmp(rv, m->told[i]) != 0)
+                        return false;
+                n += m->now[i] > 0;
+        }
+        return informer_is_synced(m->inf) && informer_count(m->inf) == n;
+}
+
+static bool is_watching(void *ctx)
+{
+        struct model *m = ctx;
+        struct informer_stats s;
+
+        informer_get_stats(m->inf, &s);
+        return s.ok && is_true_copy(m) && strstr(buf_str(&m->targets), "watch=1");
+}
+
+static void wait_for(struct model *m, bool (*cond)(void *ctx))
+{
+        ck_assert_msg(
+                fake_run_until(&m->loop, cond, m), "not reached; requests so far:\n%s", buf_str(&m->targets));
+}
+
+static unsigned count_lines(const struct model *m, const char *word)
+{
+        unsigned n = 0;
+
+        for (const char *at = buf_str(&m->targets); (at = strstr(at, word)); at++)
+                n++;
+        return n;
+}
+
+static unsigned lists(const struct model *m)
+{
+        struct informer_stats s;
+
+        informer_get_stats(m->inf, &s);
+        return (unsigned)s.lists;
+}
+
+/* Ends every watch; the next one comes with its own fault. */
+static void end_watches(struct model *m, bool by_reset)
+{
+        for (unsigned i = 0; i < m->n_watches; i++) {
+                if (by_reset) {
+                        fake_reset(m->watches[i].c);
+                } else {
+                        fake_end(m->watches[i].c);
+                }
+        }
+        m->n_watches = 0;
+}
+
+static void fill(struct model *m)
+{
+        for (int i = 0; i < NAMES; i++)
+                change(m, i, false);
+}
+
+/* ---- tests ---- */
+
+START_TEST(lists_in_pages_then_watches)
+{
+        struct model m = { .rng = { 1 } };
+
+        open_client(&m);
+        fill(&m);
+        start(&m);
+        wait_for(&m, is_watching);
+        ck_assert_uint_eq(m.n_changes, NAMES);
+        ck_assert_uint_eq(count_lines(&m, "limit=3"), 4);
+        ck_assert_uint_eq(count_lines(&m, "&fieldSelector=metadata.name%21%3Dx\n"), 5);
+        ck_assert_ptr_nonnull(strstr(buf_str(&m.targets), "&continue=3.112&"));
+        ck_assert_ptr_null(strstr(buf_str(&m.targets), "limit=3&resourceVersion"));
+        ck_assert_ptr_nonnull(strstr(buf_str(&m.targets), "&resourceVersion=112&"));
+        change(&m, 3, false);
+        change(&m, 4, true);
+        change(&m, 4, false);
+        change(&m, 5, true);
+        wait_for(&m, is_true_copy);
+        ck_assert_uint_eq(m.n_changes, NAMES + 4);
+        ck_assert_uint_eq(m.n_synced, 1);
+        ck_assert_uint_eq(m.n_states, 0); /* it never failed */
+        finish(&m);
+}
+END_TEST
+
+START_TEST(an_empty_collection_is_synced)
+{
+        struct model m = { .rng = { 1 } };
+
+        open_client(&m);
+        start(&m);
+        wait_for(&m, is_watching);
+        ck_assert_uint_eq(m.n_synced, 1);
+        ck_assert_uint_eq(informer_count(m.inf), 0);
+        change(&m, 1, false);
+        wait_for(&m, is_true_copy);
+        finish(&m);
+}
+END_TEST
+
+/* The first request fails in each way; then all is well. */
+START_TEST(any_failure_of_the_list_is_survived)
+{
+        struct model m = { .rng = { 1 }, .script = { FINE, (enum fault)_i }, .script_len = 2 };
+
+        open_client(&m);
+        fill(&m);
+        start(&m);
+        wait_for(&m, is_watching);
+        ck_assert_uint_eq(m.n_changes, NAMES);
+        ck_assert_uint_eq(m.n_synced, 1);
+        ck_assert(m.state_ok);
+        finish(&m);
+}
+END_TEST
+
+static bool is_watching_again(void *ctx)
+{
+        struct model *m = ctx;
+
+        return m->script_at == m->script_len && m->n_watches > 0 && is_true_copy(m);
+}
+
+START_TEST(any_failure_of_the_watch_is_survived)
+{
+        struct model m = {
+                .rng = { 1 }, .script = { FINE, FINE, FINE, FINE, FINE, (enum fault)_i }, .script_len = 6
+        };
+        bool relists = _i == REFUSE_410 || _i == ERROR_410 || _i == REFUSE_400;
+
+        open_client(&m);
+        fill(&m);
+        start(&m);
+        wait_for(&m, is_watching);
+        change(&m, 2, false);
+        wait_for(&m, is_true_copy);
+        end_watches(&m, _i % 2);
+        change(&m, 2, false); /* while nobody watches */
+        change(&m, 7, true);
+        wait_for(&m, is_watching_again);
+        ck_assert_uint_eq(lists(&m), relists ? 2 : 1);
+        ck_assert_uint_eq(m.n_synced, 1);
+        finish(&m);
+}
+END_TEST
+
+START_TEST(retry_after_is_honoured)
+{
+        struct model m = { .rng = { 1 }, .script = { REFUSE_429 }, .script_len = 1 };
+        uint64_t begun = uv_hrtime();
+
+        open_client(&m);
+        start(&m);
+        wait_for(&m, is_watching);
+        ck_assert_uint_ge(uv_hrtime() - begun, 1000000000u);
+        ck_assert_uint_eq(m.n_states, 2);
+        finish(&m);
+}
+END_TEST
+
+/* 410 between pages: the list starts over, in one piece, and what vanished meanwhile is found out. */
+static bool has_one_page(void *ctx)
+{
+        return ((struct model *)ctx)->n_changes >= 3;
+}
+
+START_TEST(an_expired_page_starts_over)
+{
+        struct model m = { .rng = { 1 }, .script = { FINE, REFUSE_500 }, .script_len = 2 };
+
+        open_client(&m);
+        fill(&m);
+        start(&m);
+        wait_for(&m, has_one_page);
+        change(&m, 0, true); /* was in the first page */
+        change(&m, 11, true); /* would have been in the last */
+        change(&m, 1, false);
+        m.oldest = m.rv;
+        wait_for(&m, is_watching);
+        ck_assert_uint_eq(m.last_list_limit, 0);
+        ck_assert_uint_eq(m.n_synced, 1);
+        ck_assert_uint_eq(informer_count(m.inf), NAMES - 2);
+        finish(&m);
+}
+END_TEST
+
+START_TEST(a_relist_tells_only_what_changed)
+{
+        struct model m = {
+                .rng = { 1 }, .script = { FINE, FINE, FINE, FINE, FINE, ERROR_410 }, .script_len = 6
+        };
+
+        open_client(&m);
+        fill(&m);
+        start(&m);
+        wait_for(&m, is_watching);
+        end_watches(&m, false);
+        change(&m, 0, true);
+        change(&m, 1, false);
+        change(&m, 2, true);
+        change(&m, 2, false);
+        m.oldest = m.rv;
+        wait_for(&m, is_watching_again);
+        ck_assert_uint_eq(m.n_changes, NAMES + 3);
+        ck_assert_uint_eq(lists(&m), 2);
+        ck_assert_uint_eq(m.n_states, 0); /* 410 is part of normal life */
+        finish(&m);
+}
+END_TEST
+
+/* The bookmark moves the version on, so that a resume does not ask for compacted history. */
+START_TEST(a_bookmark_moves_the_version)
+{
+        struct model m = { .rng = { 1 }, .bookmarks = true };
+
+        open_client(&m);
+        fill(&m);
+        start(&m);
+        wait_for(&m, is_watching);
+        m.rv = m.oldest = 500;
+        end_watches(&m, false);
+        fake_run_for(&m.loop, 20);
+        m.oldest = 1;
+        wait_for(&m, is_watching_again); /* this watch was told 500 */
+        fake_run_for(&m.loop, 50);
+        m.oldest = 500;
+        end_watches(&m, true);
+        wait_for(&m, is_watching_again);
+        ck_assert_ptr_nonnull(strstr(buf_str(&m.targets), "resourceVersion=500"));
+        ck_assert_uint_eq(m.n_changes, NAMES);
+        finish(&m);
+}
+END_TEST
+
+static bool has_bad(void *ctx)
+{
+        struct model *m = ctx;
+
+        pump(m);
+        return m->n_bad > 0;
+}
+
+/* Too big (1000 bytes are allowed), or not to be decoded: its old state stays through watch and relist. */
+START_TEST(a_bad_object_keeps_its_old_state)
+{
+        struct model m = { .rng = { 1 }, .padding = _i ? 2000 : 10 };
+
+        open_client(&m);
+        fill(&m);
+        start(&m);
+        wait_for(&m, is_watching);
+        m.broken_name = "n4";
+        change(&m, 4, false);
+        wait_for(&m, has_bad);
+        ck_assert_str_eq(m.bad_name, "n4");
+        m.oldest = m.rv + 1; /* everything must be listed again */
+        end_watches(&m, true);
+        change(&m, 5, false);
+        change(&m, 6, true);
+        m.now[4] = (unsigned)strtoul(m.told[4], NULL, 10); /* to be a true copy is to have the old one */
+        wait_for(&m, is_watching_again);
+        ck_assert_ptr_nonnull(informer_get(m.inf, "ns", "n4"));
+        ck_assert_uint_eq(m.n_bad, 1); /* told once for each version */
+        change(&m, 4, true); /* and it can still be deleted */
+        wait_for(&m, is_true_copy);
+        ck_assert_ptr_null(informer_get(m.inf, "ns", "n4"));
+        finish(&m);
+}
+END_TEST
+
+static void watch_line(struct model *m, const char *line)
+{
+        for (unsigned i = 0; i < m->n_watches; i++)
+                fake_chunk(m->watches[i].c, line);
+}
+
+START_TEST(odd_events_are_passed_over)
+{
+        struct model m = { .rng = { 1 } };
+
+        open_client(&m);
+        fill(&m);
+        start(&m);
+        wait_for(&m, is_watching);
+        fake_run_for(&m.loop, 20);
+        watch_line(&m,
+                "{\"type\":\"SYNC\",\"object\":{\"metadata\":{\"name\":\"n1\",\"resourceVersion\":\"999999\"}}}\n");
+        watch_line(&m,
+                "{\"type\":\"DELETED\",\"object\":{\"metadata\":{\"name\":\"unknown\",\"namespace\":\"ns\"}}}\n");
+        watch_line(&m, "{\"type\":\"DELETED\"}\n{\"object\":{}}\n{}\n{\"type\":5,\"object\":7}\n\n \n");
+        watch_line(&m, "{\"type\":\"BOOKMARK\",\"object\":{}}\n");
+        watch_line(&m, "{\"type\":\"ADDED\",\"object\":{\"metadata\":{}}}\n{\"x\":}\n");
+        change(&m, 3, false);
+        wait_for(&m, is_true_copy);
+        ck_assert_uint_eq(lists(&m), 1);
+        ck_assert_uint_eq(m.n_watches, 1);
+        ck_assert_uint_eq(m.n_changes, NAMES + 1);
+        ck_assert_uint_eq(m.n_bad, 1); /* of no name and no version: both are the same one */
+        finish(&m);
+}
+END_TEST
+
+/* A server that ends each watch at once must not be asked in a tight loop. */
+START_TEST(short_watches_slow_down)
+{
+        struct model m = { .rng = { 1 } };
+
+        open_client(&m);
+        m.script_len = SCRIPT;
+        for (unsigned i = 1; i < SCRIPT; i++)
+                m.script[i] = END_AT_ONCE;
+        start(&m);
+        fake_run_for(&m.loop, 1500);
+        ck_assert_uint_le(count_lines(&m, "watch=1"), 6); /* 50-100, 100-200, 200-400, ... ms apart */
+        ck_assert_uint_ge(count_lines(&m, "watch=1"), 3);
+        ck_assert_uint_eq(m.n_states, 0);
+        finish(&m);
+}
+END_TEST
+
+/* Any faults, any changes, in any order: in the end a true copy, and on the way nothing lost or invented. */
+START_TEST(random_faults)
+{
+        struct model m = { .rng = { (uint64_t)_i }, .bookmarks = _i % 2, .retry_cap_ms = 30 };
+
+        open_client(&m);
+        m.random_faults = true;
+        start(&m);
+        for (unsigned i = 0; i < 60; i++) {
+                change(&m, (int)rng_below(&m.rng, NAMES), rng_below(&m.rng, 3) == 0);
+                if (rng_below(&m.rng, 8) == 0)
+                        m.oldest = m.rv - (unsigned)rng_below(&m.rng, 4);
+                if (rng_below(&m.rng, 6) == 0)
+                        end_watches(&m, rng_below(&m.rng, 2));
+                pump(&m);
+                fake_run_for(&m.loop, (unsigned)rng_below(&m.rng, 20));
+        }
+        m.random_faults = false;
+        wait_for(&m, is_true_copy);
+        ck_assert_uint_eq(m.n_synced, 1);
+        finish(&m);
+}
+END_TEST
+
+/* ---- ends ---- */
+
+START_TEST(close_at_any_time)
+{
+        for (unsigned turns = 0; turns < 120; turns++) {
+                struct model m = { .rng = { turns },
+                        .script = { FINE, turns % 3 ? FINE : RESET_NOW, FINE, FINE, FINE,
+                                (enum fault)(turns % N_FAULTS) },
+                        .script_len = 6 };
+
+                open_client(&m);
+                fill(&m);
+                start(&m);
+                for (unsigned i = 0; i < turns; i++) {
+                        (void)uv_run(&m.loop, UV_RUN_NOWAIT);
+                        (void)usleep(50);
+                }
+                if (turns % 5 == 0) /* the client goes first */
+                        kube_close(m.k, on_closed, &(unsigned){ 0 });
+                finish(&m);
+        }
+}
+END_TEST
+
+START_TEST(close_from_a_callback)
+{
+        struct model m = { .rng = { 1 }, .close_when = CLOSE_IN_CHANGE + _i };
+
+        open_client(&m);
+        fill(&m);
+        if (m.close_when == CLOSE_IN_BAD)
+                m.broken_name = "n2";
+        if (m.close_when == CLOSE_IN_STATE) {
+                m.script[0] = REFUSE_500;
+                m.script_len = 1;
+        }
+        start(&m);
+        for (unsigned i = 0; i < 4000 && m.n_closed == 0; i++) {
+                (void)uv_run(&m.loop, UV_RUN_NOWAIT);
+                (void)usleep(500);
+        }
+        ck_assert_uint_eq(m.n_closed, 1);
+        finish(&m);
+}
+END_TEST
+
+START_TEST(any_allocation_may_fail)
+{
+        for (unsigned n = 0;; n++) {
+                struct model m = { .rng = { 1 } };
+                struct informer_conf conf;
+                bool hit;
+                int r;
+
+                open_client(&m);
+                fill(&m);
+                conf = informer_conf(&m);
+                fault_arm(n);
+                r = informer_new(&m.inf, m.k, &conf);
+                hit = fault_disarm();
+                ck_assert_int_eq(r, hit ? -ENOMEM : 0);
+                ck_assert_int_eq(m.inf != NULL, !hit);
+                finish(&m);
+                if (!hit)
+                        break;
+        }
+        /* While it runs: what fails is tried again. cJSON's own allocations included. */
+        for (unsigned n = 0; n < 400; n += 1 + n / 8) {
+                struct model m = { .rng = { 1 } };
+                const cJSON_Hooks hooks = { fault_malloc, free };
+                cJSON_Hooks set = hooks;
+
+                cJSON_InitHooks(&set);
+                open_client(&m);
+                fill(&m);
+                start(&m);
+                fault_arm(n);
+                for (unsigned i = 0; i < 100 && !m.n_synced; i++) {
+                        (void)uv_run(&m.loop, UV_RUN_NOWAIT);
+                        (void)usleep(100);
+                }
+                (void)fault_disarm();
+                wait_for(&m, is_watching);
+                ck_assert_uint_eq(m.n_synced, 1);
+                finish(&m);
+        }
+}
+END_TEST
+
+int main(void)
+{
+        Suite *s = suite_create("informer");
+        TCase *tc = tcase_create("copy"), *end = tcase_create("ends"), *random = tcase_create("random");
+
+        tcase_set_timeout(tc, 60);
+        tcase_set_timeout(end, 60);
+        tcase_set_timeout(random, 60);
+        tcase_add_test(tc, lists_in_pages_then_watches);
+        tcase_add_test(tc, an_empty_collection_is_synced);
+        tcase_add_loop_test(tc, any_failure_of_the_list_is_survived, 0, N_FAULTS);
+        tcase_add_loop_test(tc, any_failure_of_the_watch_is_survived, 0, N_FAULTS);
+        tcase_add_test(tc, retry_after_is_honoured);
+        tcase_add_test(tc, an_expired_page_starts_over);
+        tcase_add_test(tc, a_relist_tells_only_what_changed);
+        tcase_add_test(tc, a_bookmark_moves_the_version);
+        tcase_add_loop_test(tc, a_bad_object_keeps_its_old_state, 0, 2);
+        tcase_add_test(tc, odd_events_are_passed_over);
+        tcase_add_test(tc, short_watches_slow_down);
+        suite_add_tcase(s, tc);
+        tcase_add_loop_test(random, random_faults, 0, 12);
+        suite_add_tcase(s, random);
+        tcase_add_test(end, close_at_any_time);
+        tcase_add_loop_test(end, close_from_a_callback, 0, 4);
+        tcase_add_test(end, any_allocation_may_fail);
+        suite_add_tcase(s, end);
+        return unit_main(s);
+}
