@@ -69,7 +69,7 @@ struct model {
 
         /* the informer's owner */
         char told[NAMES][16]; /* the version told last, "" : gone */
-        unsigned n_synced, n_changes, n_bad, n_states, n_closed;
+        unsigned n_synced, n_changes, n_bad, n_states, n_closed, n_kube_closed;
         bool state_ok;
         int state_code;
         char bad_name[64];
@@ -425,10 +425,11 @@ static void finish(struct model *m)
                 close_informer(m);
                 informer_close(m->inf, on_closed, &m->n_closed); /* idempotent */
         }
-        kube_close(m->k, on_closed, &(unsigned){ 0 });
+        kube_close(m->k, on_closed, &m->n_kube_closed);
         fake_close(m->f);
         fake_finish(&m->loop);
         ck_assert_uint_eq(m->n_closed, m->inf != NULL);
+        ck_assert_uint_eq(m->n_kube_closed, 1);
         buf_fini(&m->targets);
 }
 
@@ -808,7 +809,7 @@ START_TEST(close_at_any_time)
                         (void)usleep(50);
                 }
                 if (turns % 5 == 0) /* the client goes first */
-                        kube_close(m.k, on_closed, &(unsigned){ 0 });
+                        kube_close(m.k, on_closed, &m.n_kube_closed);
                 finish(&m);
         }
 }
