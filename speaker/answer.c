@@ -101,11 +101,10 @@ static unsigned refusal(struct port *p, const struct heard *h, struct vip **ret)
                 return DROP_UNOWNED;
         if (!engine_allows(v, p))
                 return DROP_INTERFACE;
-        if (link_has_ip(p->link, &h->ask))
+        if (p->has_vip && link_has_ip(p->link, &h->ask))
                 return DROP_KERNEL;
         if (!engine_leads(e, v, p))
                 return DROP_SEGMENT;
-        series_add((*ret)->stat.requests, 1);
         return limit_ok(e->limit, h->eth_src, uv_now(e->loop)) ? 0 : DROP_RATE;
 }
 
@@ -128,20 +127,24 @@ void answer_frame(struct port *p, unsigned side, const uint8_t *frame, size_t le
         if (claimed(p, side, &h) || h.ask.family == IP_NONE)
                 return;
         why = refusal(p, &h, &own);
+        if (why == 0) {
+                if (side == V4)
+                        arp_answer(out, &h, p->mac);
+                else
+                        ndp_answer(out, &h, p->mac);
+                if (responder_send(p->side[side].responder, out, side == V4 ? ARP_FRAME_LEN : NDP_FRAME_LEN) <
+                        0)
+                        why = DROP_SEND;
+        }
+        /* Counting comes last: the asker need not wait for it. */
+        if (why == 0 || why >= DROP_RATE)
+                series_add(own->stat.requests, 1);
         if (why != 0) {
                 wirestat_drop(&e->stat, side == V6, (enum wire_drop)why);
                 return;
         }
-        if (side == V4)
-                arp_answer(out, &h, p->mac);
-        else
-                ndp_answer(out, &h, p->mac);
-        if (responder_send(p->side[side].responder, out, side == V4 ? ARP_FRAME_LEN : NDP_FRAME_LEN) < 0) {
-                wirestat_drop(&e->stat, side == V6, DROP_SEND);
-                return;
-        }
         series_add(own->stat.responses, 1);
-        (void)clock_gettime(CLOCK_REALTIME, &now); /* the clock of the kernel's timestamp */
+        (void)clock_gettime(CLOCK_REALTIME, &now); /* the clock of the kernel's timestamp; cannot fail */
         now_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
         series_observe(e->stat.latency,
                 now_ns > at_ns ? (double)(now_ns - at_ns) / 1e9 : 0); /* the clock may be set */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* engine_impl - what engine.c (what is there) and answer.c (what is said) share. Nobody else includes it. */
+/* engine_impl - what engine.c, ports.c (what is there) and answer.c (what is said) share. Nobody else includes it. */
 #include "common/rng.h"
 #include "speaker/announce.h"
 #include "speaker/engine.h"
+#include "speaker/groups.h"
 #include "speaker/limit.h"
 #include "speaker/links.h"
 #include "speaker/responder.h"
@@ -33,6 +34,9 @@ struct port {
         char name[LINK_NAME_MAX];
         uint8_t mac[6];
         bool in_vrf, running;
+        unsigned mtu;
+        unsigned generation; /* of its group memberships: another one, join again */
+        bool has_vip; /* an owned address is on the interface itself */
         bool shared; /* another port is on the same LAN */
         bool burst; /* announce everything again */
         bool seen; /* in the table, during a sync */
@@ -44,11 +48,18 @@ struct vip { /* beside desired->vips, at the same position */
         uint64_t conflict_ms; /* when the last conflict was reported */
 };
 
+struct known { /* whether an interface is excluded, remembered */
+        unsigned index; /* 0: free */
+        char name[LINK_NAME_MAX];
+        bool excluded;
+};
+
 struct engine {
         uv_loop_t *loop;
         struct engine_conf conf;
         struct links *links;
         struct exclude *exclude;
+        struct known known[512]; /* by index modulo its size */
         struct desired *desired; /* never NULL */
         struct vip *vips;
         struct port **ports; /* by index; each owned */
@@ -56,6 +67,9 @@ struct engine {
         struct announce *announce;
         struct segment *segment;
         struct limit *limit;
+        struct groups *groups;
+        bool groups_dirty; /* other memberships are wanted, or some failed */
+        size_t groups_failed;
         struct filter filter[FAMILIES];
         unsigned filter_gen;
         struct rng rng;
@@ -80,15 +94,32 @@ static inline bool side_speaks(const struct side *s)
         return s->responder && responder_is_open(s->responder) && s->port->running;
 }
 
+extern const enum ip_family engine_families[FAMILIES];
+
+/* engine.c */
+void engine_again(struct engine *e); /* memory was short: ports_sync() in a second */
+void engine_soon(struct engine *e); /* ports_filters() in a moment */
+void engine_warn(struct engine *e, const char *words); /* the same reason at most once a minute */
+void engine_pump(struct engine *e); /* sends what is due */
+void engine_pump_soon(struct engine *e);
+void engine_part_closed(void *engine); /* one of n_open */
+
+/* ports.c */
+void ports_sync(struct engine *e);
+void ports_announce(struct engine *e); /* tells the schedule which ports there are */
+void ports_filters(struct engine *e); /* gives the sockets the programs they lack, a few at a time */
+void ports_groups(struct engine *e); /* asks for other memberships, if the flag says so */
+void ports_on_groups(void *engine, size_t n_failed, int code);
+void ports_close(struct engine *e); /* their sockets */
 struct port *engine_port(const struct engine *e, unsigned index); /* NULL: none */
-const struct desired_vip *engine_find(const struct engine *e, const struct ip *ip, struct vip **ret);
-bool engine_allows(const struct desired_vip *v, const struct port *p);
-/* Of the ports on this LAN, @p is the one to speak for @v. */
-bool engine_leads(const struct engine *e, const struct desired_vip *v, const struct port *p);
 /* Which ports share a LAN is other than before: everybody on it announces again. */
 void engine_segments_changed(struct engine *e);
 
 /* answer.c */
+const struct desired_vip *engine_find(const struct engine *e, const struct ip *ip, struct vip **ret);
+bool engine_allows(const struct desired_vip *v, const struct port *p);
+/* Of the ports on this LAN, @p is the one to speak for @v. */
+bool engine_leads(const struct engine *e, const struct desired_vip *v, const struct port *p);
 void answer_frame(struct port *p, unsigned side, const uint8_t *frame, size_t len, uint64_t at_ns);
 void answer_announce(struct engine *e, const struct announce_item *item);
 bool answer_wants(void *engine, const struct ip *ip, unsigned ifindex);

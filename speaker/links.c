@@ -21,7 +21,7 @@ struct links {
         uv_poll_t poll;
         uv_timer_t timer;
         struct mnl_socket *sock;
-        struct linktab *tab, *empty; /* empty: what is shown until the first dump is through */
+        struct linktab *tab;
         enum dump dump;
         bool again, ready;
         bool closing;
@@ -35,7 +35,7 @@ struct links {
 
 const struct linktab *links_table(const struct links *l)
 {
-        return l->ready ? l->tab : l->empty;
+        return l->ready ? l->tab : NULL;
 }
 
 static void on_timer(uv_timer_t *t);
@@ -153,7 +153,6 @@ static struct links *links_free(struct links *l)
         if (l->sock)
                 (void)mnl_socket_close(l->sock); /* nothing to do about a failure */
         (void)linktab_free(l->tab);
-        (void)linktab_free(l->empty);
         free(l);
         return NULL;
 }
@@ -165,7 +164,7 @@ int links_new(struct links **ret, uv_loop_t *loop, void (*on_change)(void *ctx),
         unsigned groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR;
         int r;
 
-        if (!l || linktab_new(&l->tab) < 0 || linktab_new(&l->empty) < 0)
+        if (!l || linktab_new(&l->tab) < 0)
                 return err_set(e, -ENOMEM, "interfaces: no memory");
         l->on_change = on_change;
         l->ctx = ctx;

@@ -14,5 +14,5 @@ struct links;
 int links_new(struct links **ret, uv_loop_t *loop, void (*on_change)(void *ctx), void *ctx,
         struct err *e) MUST_CHECK;
 void links_close(struct links *l, void (*closed)(void *ctx), void *ctx);
-/* Empty until the first dump is through. Borrowed. */
+/* NULL until the first dump is through. Borrowed. */
 const struct linktab *links_table(const struct links *l);

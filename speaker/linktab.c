@@ -243,6 +243,7 @@ static bool link_parse(struct link *l, const uint8_t *p, size_t left)
                         if (a.len == sizeof(l->mac))
                                 memcpy(l->mac, a.p, sizeof(l->mac));
                         break;
+                case IFLA_MTU: l->mtu = attr_u32(&a); break;
                 case IFLA_MASTER: l->master = attr_u32(&a); break;
                 case IFLA_LINK: below = attr_u32(&a); break;
                 case IFLA_LINK_NETNSID: elsewhere = true; break;
@@ -258,7 +259,7 @@ static bool link_parse(struct link *l, const uint8_t *p, size_t left)
 static bool same(const struct link *a, const struct link *b)
 {
         return strcmp(a->name, b->name) == 0 && mac_equal(a->mac, b->mac) && a->flags == b->flags &&
-                a->type == b->type && a->master == b->master && a->in_vrf == b->in_vrf &&
+                a->type == b->type && a->mtu == b->mtu && a->master == b->master && a->in_vrf == b->in_vrf &&
                 a->parent == b->parent;
 }
 

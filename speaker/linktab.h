@@ -21,6 +21,7 @@ struct link {
         uint8_t mac[6]; /* zero when it has none of six bytes */
         unsigned flags; /* IFF_* */
         unsigned type; /* ARPHRD_* */
+        unsigned mtu; /* 0: unknown */
         unsigned master; /* interface it is enslaved to (bridge, bond, team, VRF); 0: none */
         bool in_vrf; /* ... and that is a VRF: frames still arrive here, not at the master */
         unsigned parent; /* macvlan, ipvlan: the interface below, which is on the same LAN; 0: none here */

@@ -16,7 +16,7 @@ enum wire_drop { /* why a frame that reached us was not answered; the first ones
         DROP_SEGMENT, /* another interface on the same LAN answers */
         DROP_CONFLICT, /* the sender claims the address for itself */
         DROP_OWN, /* sent by another interface of this node */
-        DROP_RATE, /* the sender asks too often */
+        DROP_RATE, /* the sender asks too often; this and the next are of a question that counts as received */
         DROP_SEND, /* the answer could not be sent */
         WIRE_DROPS
 };
