@@ -32,7 +32,7 @@ struct kube_limits { /* zero: the default in brackets */
 int kube_new(struct kube **ret, uv_loop_t *loop, const struct kube_conf *conf,
         const struct kube_limits *limits, struct metrics *reg, struct err *e) MUST_CHECK;
 /* Cancels everything (each request completes once with -ECANCELED), then calls @closed once; after it @k is
- * gone. Asynchronous. */
+ * gone. Asynchronous. Call informer_close() and events_close() of all that use @k first; nobody need wait for them. */
 void kube_close(struct kube *k, void (*closed)(void *ctx), void *ctx);
 const char *kube_server(const struct kube *k);
 uv_loop_t *kube_loop(const struct kube *k);
