@@ -799,6 +799,13 @@ int l2status_announced(
         return 0;
 }
 
+bool l2status_has(const struct l2status_writer *w, const char *ns, const char *name)
+{
+        const struct entry *e = entry_find(w, ns, name);
+
+        return e && e->have && l2object_of(e->have)->has_status;
+}
+
 void l2status_withdrawn(struct l2status_writer *w, const char *ns, const char *name)
 {
         struct entry *e = entry_find(w, ns, name);

@@ -29,6 +29,8 @@ void l2status_set_owner(struct l2status_writer *w, const char *pod, const char *
  * free. 0 or -ENOMEM, after which it should be said again. */
 int l2status_announced(struct l2status_writer *w, const char *ns, const char *name,
         const char *const *interfaces, size_t n) MUST_CHECK;
+/* The API holds an object of this node with a status for the Service: it was announced from here before. */
+bool l2status_has(const struct l2status_writer *w, const char *ns, const char *name);
 void l2status_withdrawn(struct l2status_writer *w, const char *ns, const char *name);
 /* Everything that is announced has been said: only from now on is anything written or deleted. */
 void l2status_begin(struct l2status_writer *w);

@@ -349,7 +349,7 @@ static struct view_address address_of(const struct view *v, const struct claim *
 
 static bool is_different(const struct claim *c, const struct view_address *a)
 {
-        return a->was != a->now || (c->vip && a->now == VIEW_ANNOUNCED && c->shown != c->vip->interfaces);
+        return a->was != a->now || (a->now != VIEW_SILENT && c->shown != c->vip->interfaces);
 }
 
 static void said(struct view *v, struct claim *c, const struct view_address *a)

@@ -70,8 +70,8 @@ struct view_change { /* one Service for which something is different; all valid 
 };
 
 /* Does at least some of the marked work; more than @budget candidate nodes are not looked at in one call.
- * @on_change for every Service of which an address changed its state, or its interfaces while announced.
- * 0: all done; 1: call again; -ENOMEM: call again later, nothing is lost. */
+ * @on_change for every Service of which an address changed its state, or its interfaces while it is ours; what
+ * view_desired() gives differs only after such a call. It must not feed the view. 0: all done; 1: call again; -ENOMEM: call again later, nothing is lost. */
 int view_run(struct view *v, uint64_t now_ms, size_t budget,
         void (*on_change)(void *ctx, const struct view_change *c), void *ctx) MUST_CHECK;
 bool view_is_dirty(const struct view *v); /* work is marked */
