@@ -113,8 +113,7 @@ static bool evict(struct serve *s)
 {
         struct serve_request *c, *victim = NULL;
 
-        TAILQ_FOREACH(c, &s->conns, link)
-        {
+        for (c = TAILQ_FIRST(&s->conns); c; c = TAILQ_NEXT(c, link)) {
                 if (is_idle(c)) {
                         victim = c;
                         break;
