@@ -6,6 +6,7 @@
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/buf.h"
 #include "common/kube/file.h"
@@ -68,7 +69,7 @@ static int load_file(cJSON **ret, const char *path, struct err *e)
         return r < 0 ? err_wrap(e, r, "%s", path) : 0;
 }
 
-/* @list: file names with ":" between them. Missing ones are passed over unless @must. */
+/* @list: with @must one file name, else any number with ":" between them, of which some may be missing. */
 static int load_files(struct kube_conf *ret, const char *list, bool must, struct err *e)
 {
         CLEANUP(freep) char *copy = strdup(list);
@@ -77,7 +78,7 @@ static int load_files(struct kube_conf *ret, const char *list, bool must, struct
         char *rest = copy;
         int r = copy ? 0 : -ENOMEM;
 
-        for (const char *path; r == 0 && n < FILES_MAX && (path = strsep(&rest, ":"));) {
+        for (const char *path; r == 0 && n < FILES_MAX && (path = strsep(&rest, must ? "" : ":"));) {
                 if (path[0] == '\0')
                         continue;
                 files[n] = (struct kubeconfig_file){ .tree = NULL, .path = path };
@@ -102,6 +103,7 @@ int kube_conf_load(struct kube_conf *ret, const char *path, struct err *e)
                    *home = getenv("HOME");
         const char *port = getenv("KUBERNETES_SERVICE_PORT");
         CLEANUP(freep) char *fallback = NULL;
+        int r;
 
         if (path && path[0] != '\0')
                 return load_files(ret, path, true, e);
@@ -112,9 +114,10 @@ int kube_conf_load(struct kube_conf *ret, const char *path, struct err *e)
         fallback = join(home ? home : "", ".kube/config");
         if (!fallback)
                 return -ENOMEM;
-        if (load_files(ret, fallback, true, e) == 0)
-                return 0;
-        return err_set(e, -ENOENT,
+        r = load_files(ret, fallback, true, e);
+        if (r != -ENOENT || access(fallback, F_OK) == 0)
+                return r;
+        return err_set(e, r,
                 "no Kubernetes API server is known: not in a pod, no --kubeconfig, no KUBECONFIG, no %s",
                 fallback);
 }
