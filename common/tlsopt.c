@@ -116,7 +116,7 @@ static int parse_ciphers(
                 else if (!suites[i].tls13)
                         append(skipped, ',', it.p, it.len);
         }
-        if (ret->len == 0 && !any13)
+        if (buf_ok(ret) && ret->len == 0 && !any13)
                 return err_set(e, -EINVAL, "none of these cipher suites is available: %s", buf_str(skipped));
         *ret_only13 = ret->len == 0;
         return 0;
@@ -159,7 +159,7 @@ static int parse_curves(struct buf *ret, struct buf *skipped, const char *list, 
                 else
                         append(skipped, ',', it.p, it.len);
         }
-        if (ret->len == 0)
+        if (buf_ok(ret) && ret->len == 0)
                 return err_set(e, -EINVAL, "none of these curves is available: %s", buf_str(skipped));
         return 0;
 }

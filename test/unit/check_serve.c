@@ -787,7 +787,6 @@ static void write_file(const char *dir, const char *name, const char *text)
 /* A handshake with a fresh connection shows the certificate @cert. */
 static bool shows(struct owner *o, const char *cert)
 {
-        CLEANUP(buf_fini) struct buf got = BUF_INIT;
         struct client c;
         bool same = false;
 
