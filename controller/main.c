@@ -1,22 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The controller: flags, wiring, signals.
+/* controller - wires the parts together and takes them down again.
  *
- *   kube (client) -> leader (may we?) -> reconcile (caches, allocator, writes), made anew for each term
- *
- * SIGTERM and SIGINT: what was sent may end (STOP_MS), the lease is given up, everything closes in the reverse order; a
- * second signal ends at once with exit code 1. Exit codes: 2 for a usage error, 1 for what keeps it from starting.
- * An API server that cannot be reached is no such thing: it keeps trying. */
+ * A term is the time in which this process leads: reconcile and the ConfigurationState live exactly as long. On SIGTERM:
+ * nothing new begins; what is on its way may end (2 s); the lease is given up; everything closes; the loop must then be
+ * empty. A second signal ends the process at once. */
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <uv.h>
 
-#include "common/kube/confstate.h"
-#include "common/kube/event.h"
-#include "common/kube/kube.h"
 #include "common/log.h"
 #include "common/telemetry.h"
 #include "controller/leader.h"
@@ -25,370 +20,426 @@
 #include "controller/reconcile.h"
 #include "controller/secret.h"
 
-#define STOP_MS 2000
-#define LOOK_MS 20 /* between looks whether all writes have ended */
+#define DRAIN_MS   2000 /* for writes that are on their way */
+#define RELEASE_MS 1600 /* for giving up the lease, after that */
+#define DRAIN_STEP 10
+#define IN_POD     "/var/run/secrets/kubernetes.io/serviceaccount"
 
-struct app {
-        uv_loop_t loop;
-        struct options opts;
-        const char *ns;
-        struct kube_conf conf;
+struct controller {
+        struct options opt;
+        struct kube_conf kube_conf;
         struct tlsopt tls;
-        struct metrics *reg;
+        char identity[256];
+        uv_loop_t loop;
+        uv_signal_t on_term, on_int;
+        uv_timer_t timer; /* of the ending, and of a term that could not begin */
+        uint64_t ending_ms;
+        struct metrics *metrics;
         struct kube *kube;
         struct events *events;
-        struct confstate *confstate;
-        struct owner *owner;
-        struct secret *secret;
-        struct leader *leader;
-        struct reconcile *reconcile; /* while we lead */
-        bool reconcile_closing; /* of the last term */
         struct telemetry *telemetry;
-        uv_signal_t term, interrupt;
-        uv_timer_t stop; /* of the end */
-        uint64_t stop_ms;
-        bool stopping, closing;
-        unsigned n_open; /* modules of this stage of the end */
+        struct secret *secret;
+        struct owner *owner;
+        struct leader *leader;
+        struct confstate *confstate;
+        struct reconcile *reconcile;
+        char uid[64]; /* of our Pod, "" while unknown */
+        unsigned term_open; /* parts of a term that are still closing */
+        unsigned n_open; /* parts that are still closing, at the end */
+        bool ending, releasing, closing;
 };
 
-static void usage(FILE *to)
-{
-        CLEANUP(buf_fini) struct buf text = BUF_INIT;
+static void term_begin(struct controller *c);
+static void close_all(struct controller *c);
 
-        flags_usage(&text, &options_flags, "controller");
-        (void)fputs(buf_str(&text), to); /* nobody to tell if this fails */
-}
-
-/* ---- the end: writes, lease, whoever uses the client, the client, our own handles ---- */
-
-static void on_kube_closed(void *ctx)
-{
-        struct app *a = ctx;
-
-        uv_close((uv_handle_t *)&a->term, NULL);
-        uv_close((uv_handle_t *)&a->interrupt, NULL);
-        uv_close((uv_handle_t *)&a->stop, NULL);
-}
-
-static void on_part_closed(void *ctx)
-{
-        struct app *a = ctx;
-
-        if (--a->n_open == 0)
-                kube_close(a->kube, on_kube_closed, a);
-}
-
-static void close_helpers(struct app *a)
-{
-        a->n_open = 1;
-        if (a->events && ++a->n_open)
-                events_close(a->events, on_part_closed, a);
-        if (a->confstate && ++a->n_open)
-                confstate_close(a->confstate, on_part_closed, a);
-        on_part_closed(a);
-}
-
-static void on_user_closed(void *ctx)
-{
-        struct app *a = ctx;
-
-        if (--a->n_open == 0)
-                close_helpers(a);
-}
-
-static void shut(struct app *a)
-{
-        if (a->closing)
-                return;
-        a->closing = true;
-        a->n_open = 1 + a->reconcile_closing;
-        if (a->reconcile && !a->reconcile_closing && ++a->n_open)
-                reconcile_close(a->reconcile, on_user_closed, a);
-        if (a->leader && ++a->n_open)
-                leader_close(a->leader, on_user_closed, a);
-        if (a->secret && ++a->n_open)
-                secret_close(a->secret, on_user_closed, a);
-        if (a->owner && ++a->n_open)
-                owner_close(a->owner, on_user_closed, a);
-        if (a->telemetry && ++a->n_open)
-                telemetry_close(a->telemetry, on_user_closed, a);
-        on_user_closed(a);
-}
-
-static void on_released(void *ctx)
-{
-        shut(ctx);
-}
-
-static void on_stop(uv_timer_t *t)
-{
-        struct app *a = t->data;
-
-        if (a->reconcile && !reconcile_is_idle(a->reconcile) && uv_now(&a->loop) - a->stop_ms < STOP_MS)
-                return;
-        (void)uv_timer_stop(t); /* never fails */
-        if (a->leader)
-                leader_release(a->leader, on_released, a);
-        else
-                shut(a);
-}
-
-static void on_signal(uv_signal_t *s, int number)
-{
-        struct app *a = s->data;
-
-        if (a->stopping || a->closing) {
-                log_warn("second signal, leaving at once", F_INT("signal", number));
-                exit(1);
-        }
-        log_info("starting shutdown", F_INT("signal", number));
-        a->stopping = true;
-        a->stop_ms = uv_now(&a->loop);
-        if (a->reconcile)
-                reconcile_stop(a->reconcile);
-        (void)uv_timer_start(&a->stop, on_stop, 0, LOOK_MS); /* fails only for a closing handle */
-}
-
-/* ---- terms of leadership ---- */
-
-static bool may_write(void *ctx, unsigned for_ms)
-{
-        const struct app *a = ctx;
-
-        return leader_may_write(a->leader, for_ms);
-}
-
-static void begin_term(struct app *a)
-{
-        struct reconcile_conf conf = {
-                .kube = a->kube,
-                .events = a->events,
-                .confstate = a->confstate,
-                .ns = a->ns,
-                .lb_class = a->opts.lb_class,
-                .reuse_delay_ms = a->opts.reuse_delay_ms,
-                .may_write = may_write,
-                .ctx = a,
-        };
-        int r = uv_random(NULL, NULL, &conf.seed, sizeof(conf.seed), 0, NULL);
-
-        if (r == 0)
-                r = reconcile_new(&a->reconcile, &conf);
-        if (r == 0)
-                return;
-        log_error("cannot begin to work, leaving", F_ERR(r)); /* the kubelet starts us again */
-        exit(1);
-}
+/* ---- a term ---- */
 
 static void on_term_closed(void *ctx)
 {
-        struct app *a = ctx;
+        struct controller *c = ctx;
 
-        a->reconcile = NULL;
-        a->reconcile_closing = false;
-        if (a->closing)
-                on_user_closed(a);
-        else if (!a->stopping && leader_is_leading(a->leader))
-                begin_term(a);
-}
-
-static void on_leader_change(void *ctx, bool leading)
-{
-        struct app *a = ctx;
-
-        if (a->closing || a->stopping)
+        if (--c->term_open > 0)
                 return;
-        if (leading && !a->reconcile) {
-                begin_term(a);
-        } else if (!leading && a->reconcile && !a->reconcile_closing) {
-                a->reconcile_closing = true;
-                reconcile_close(a->reconcile, on_term_closed, a);
-        }
+        (void)malloc_trim(0); /* the caches of the term were most of the memory */
+        if (c->closing)
+                close_all(c);
+        else if (c->leader && leader_is_leading(c->leader))
+                term_begin(c);
 }
 
-/* ---- what others ask ---- */
-
-static bool is_ready(void *ctx, struct buf *why)
+static void term_end(struct controller *c)
 {
-        struct app *a = ctx;
+        c->term_open += c->reconcile ? 1 : 0;
+        c->term_open += c->confstate ? 1 : 0;
+        if (c->reconcile)
+                reconcile_close(TAKE(c->reconcile), on_term_closed, c);
+        if (c->confstate)
+                confstate_close(TAKE(c->confstate), on_term_closed, c);
+}
 
-        if (a->stopping || a->closing) {
-                buf_adds(why, "shutting down");
-                return false;
-        }
-        if (a->opts.webhook_mode == WEBHOOK_ONLY)
-                return true;
-        if (a->reconcile && !a->reconcile_closing)
-                return reconcile_is_ready(a->reconcile, why);
-        buf_adds(why, leader_words(a->leader));
-        return leader_is_well(a->leader) && !leader_is_leading(a->leader);
+static bool may_write(void *ctx, unsigned for_ms)
+{
+        const struct controller *c = ctx;
+
+        return leader_may_write(c->leader, for_ms);
+}
+
+static void on_timer(uv_timer_t *t);
+
+static int confstate_begin(struct controller *c)
+{
+        const struct confstate_conf conf = { .kube = c->kube, .ns = c->opt.ns, .node = NULL };
+        int r = confstate_new(&c->confstate, &c->loop, &conf);
+
+        if (r == 0 && c->uid[0] != '\0')
+                confstate_set_owner(c->confstate, c->opt.pod_name, c->uid);
+        return r;
+}
+
+static void term_begin(struct controller *c)
+{
+        struct reconcile_conf conf = { .kube = c->kube,
+                .events = c->events,
+                .ns = c->opt.ns,
+                .lb_class = c->opt.lb_class,
+                .reuse_delay_ms = c->opt.reuse_delay_ms,
+                .may_write = may_write,
+                .ctx = c };
+        int r;
+
+        if (c->ending || c->reconcile || c->term_open > 0)
+                return;
+        r = uv_random(NULL, NULL, &conf.seed, sizeof(conf.seed), 0, NULL);
+        if (r == 0)
+                r = confstate_begin(c);
+        conf.confstate = c->confstate;
+        if (r == 0)
+                r = reconcile_new(&c->reconcile, &conf);
+        if (r == 0)
+                return;
+        log_error("cannot begin to work, retrying", F_ERR(r));
+        term_end(c);
+        uv_timer_start(&c->timer, on_timer, 1000, 0);
+}
+
+static void on_lead(void *ctx, bool leading)
+{
+        struct controller *c = ctx;
+
+        if (leading)
+                term_begin(c);
+        else
+                term_end(c);
 }
 
 static void on_own_pod(void *ctx, const char *uid)
 {
-        struct app *a = ctx;
+        struct controller *c = ctx;
 
-        if (a->confstate)
-                confstate_set_owner(a->confstate, a->opts.pod_name, uid);
+        (void)snprintf(c->uid, sizeof(c->uid), "%s", uid);
+        if (c->confstate)
+                confstate_set_owner(c->confstate, c->opt.pod_name, c->uid);
+}
+
+/* ---- what others see of us ---- */
+
+static bool is_ready(void *ctx, struct buf *why)
+{
+        struct controller *c = ctx;
+
+        if (c->ending) {
+                buf_adds(why, "ending");
+                return false;
+        }
+        if (c->opt.webhook_mode == WEBHOOK_ONLY)
+                return true;
+        if (!leader_is_well(c->leader)) {
+                buf_adds(why, "the API server does not answer");
+                return false;
+        }
+        if (!leader_is_leading(c->leader)) {
+                buf_adds(why, leader_words(c->leader));
+                return strncmp(leader_words(c->leader), "standby", strlen("standby")) == 0;
+        }
+        if (!c->reconcile) {
+                buf_adds(why, "beginning to lead");
+                return false;
+        }
+        return reconcile_is_ready(c->reconcile, why);
+}
+
+/* ---- the end ---- */
+
+static void on_kube_closed(void *ctx)
+{
+        struct controller *c = ctx;
+
+        c->kube = NULL;
+        uv_close((uv_handle_t *)&c->timer, NULL);
+        uv_close((uv_handle_t *)&c->on_term, NULL);
+        uv_close((uv_handle_t *)&c->on_int, NULL);
+}
+
+static void on_part_closed(void *ctx)
+{
+        struct controller *c = ctx;
+
+        if (--c->n_open == 0)
+                kube_close(c->kube, on_kube_closed, c);
+}
+
+/* The rest, once the term is gone. */
+static void close_all(struct controller *c)
+{
+        c->n_open = 1;
+        c->n_open += (c->telemetry ? 1 : 0) + (c->secret ? 1 : 0) + (c->owner ? 1 : 0) + (c->leader ? 1 : 0) +
+                (c->events ? 1 : 0);
+        if (c->telemetry)
+                telemetry_close(TAKE(c->telemetry), on_part_closed, c);
+        if (c->secret)
+                secret_close(TAKE(c->secret), on_part_closed, c);
+        if (c->owner)
+                owner_close(TAKE(c->owner), on_part_closed, c);
+        if (c->leader)
+                leader_close(TAKE(c->leader), on_part_closed, c);
+        if (c->events)
+                events_close(TAKE(c->events), on_part_closed, c);
+        on_part_closed(c);
+}
+
+static void close_begin(struct controller *c)
+{
+        if (c->closing)
+                return;
+        c->closing = true;
+        uv_timer_stop(&c->timer);
+        c->term_open++; /* so that it ends here also without a term */
+        term_end(c);
+        on_term_closed(c);
+}
+
+static void on_released(void *ctx)
+{
+        close_begin(ctx);
+}
+
+static void drain(struct controller *c)
+{
+        uint64_t since_ms = uv_now(&c->loop) - c->ending_ms;
+
+        if (c->reconcile && !reconcile_is_idle(c->reconcile) && since_ms < DRAIN_MS) {
+                uv_timer_start(&c->timer, on_timer, DRAIN_STEP, 0);
+        } else if (!c->leader || c->releasing) {
+                close_begin(c);
+        } else {
+                c->releasing = true;
+                uv_timer_start(&c->timer, on_timer, RELEASE_MS, 0);
+                leader_release(c->leader, on_released, c);
+        }
+}
+
+static void on_timer(uv_timer_t *t)
+{
+        struct controller *c = container_of(t, struct controller, timer);
+
+        if (c->ending)
+                drain(c);
+        else if (c->leader && leader_is_leading(c->leader))
+                term_begin(c);
+}
+
+static void on_signal(uv_signal_t *s, int number)
+{
+        struct controller *c = s->data;
+
+        if (c->ending) {
+                log_error("second signal, ending at once", F_INT("signal", number));
+                _exit(1);
+        }
+        log_info("ending: the writes that are on their way are waited for", F_INT("signal", number));
+        c->ending = true;
+        c->ending_ms = uv_now(&c->loop);
+        if (c->reconcile)
+                reconcile_stop(c->reconcile);
+        drain(c);
 }
 
 /* ---- the start ---- */
 
-static int start_telemetry(struct app *a, struct err *e)
+static int signals_open(struct controller *c)
 {
-        const struct telemetry_conf conf = {
-                .health_port = a->opts.health_port,
-                .metrics_port = a->opts.port,
-                .metrics_plain = a->opts.metrics_plain,
-                .cert_dir = a->opts.metrics_cert_dir,
-                .tls = &a->tls,
-                .is_ready = is_ready,
-                .ctx = a,
-                .send = a->opts.metrics_plain ? NULL : telemetry_kube_send,
-                .send_ctx = a->kube,
-                .reg = a->reg,
-        };
+        int r;
 
-        return telemetry_new(&a->telemetry, &a->loop, &conf, e);
-}
-
-/* Who we are to the other controllers: the Pod, else something no other process has. */
-static void identity(const struct app *a, char out[static 256])
-{
-        char host[128] = "";
-
-        if (a->opts.pod_name[0] != '\0') {
-                (void)snprintf(out, 256, "%s", a->opts.pod_name);
-                return;
-        }
-        (void)gethostname(host, sizeof(host) - 1); /* empty is fine: the process number still differs */
-        (void)snprintf(out, 256, "%s_%ld_%llx", host, (long)getpid(), (unsigned long long)uv_hrtime());
-}
-
-static int start_leader(struct app *a)
-{
-        char name[256];
-        const struct leader_conf conf = {
-                .kube = a->kube, .ns = a->ns, .identity = name, .on_change = on_leader_change, .ctx = a
-        };
-
-        identity(a, name);
-        return leader_new(&a->leader, &conf);
-}
-
-static int start_parts(struct app *a)
-{
-        const struct confstate_conf state = { .kube = a->kube, .ns = a->ns };
-        const struct secret_conf secret = {
-                .kube = a->kube, .ns = a->ns, .name = a->opts.ml_secret, .deployment = a->opts.deployment
-        };
-        int r = events_new(&a->events, a->kube, "metallb-controller", a->opts.pod_name, a->reg);
-
-        if (r == 0)
-                r = confstate_new(&a->confstate, &a->loop, &state);
-        if (r == 0 && a->opts.pod_name[0] != '\0')
-                r = owner_new(&a->owner, a->kube, a->ns, a->opts.pod_name, on_own_pod, a);
-        if (r == 0 && a->opts.ml_secret[0] != '\0')
-                r = secret_new(&a->secret, &secret);
-        if (r == 0 && a->opts.webhook_mode != WEBHOOK_ONLY)
-                r = start_leader(a);
-        return r;
-}
-
-static int start(struct app *a, struct err *e)
-{
-        int r = kube_new(&a->kube, &a->loop, &a->conf, NULL, a->reg, e);
-
-        if (r < 0)
-                return r;
+        (void)uv_timer_init(&c->loop, &c->timer); /* never fails */
         (void)uv_signal_init(
-                &a->loop, &a->term); /* libuv: fails only without descriptors, then starting does too */
-        (void)uv_signal_init(&a->loop, &a->interrupt);
-        (void)uv_timer_init(&a->loop, &a->stop); /* libuv: always 0 */
-        a->term.data = a->interrupt.data = a->stop.data = a;
-        r = uv_signal_start(&a->term, on_signal, SIGTERM);
+                &c->loop, &c->on_term); /* without descriptors; then nothing else starts either */
+        (void)uv_signal_init(&c->loop, &c->on_int);
+        c->on_term.data = c->on_int.data = c;
+        r = uv_signal_start(&c->on_term, on_signal, SIGTERM);
         if (r == 0)
-                r = uv_signal_start(&a->interrupt, on_signal, SIGINT);
-        if (r == 0)
-                r = start_parts(a);
-        if (r < 0)
-                (void)err_set(e, r, "%s", err_name(r));
-        else
-                r = start_telemetry(a, e);
-        if (r < 0)
-                shut(a);
+                r = uv_signal_start(&c->on_int, on_signal, SIGINT);
         return r;
 }
 
-static int load(struct app *a, struct err *e)
+/* The name under which we lead: the Pod's, so that a restarted container goes on at once. Elsewhere two processes may
+ * share a host, so that their names must differ. */
+static void make_identity(struct controller *c)
 {
-        int r = metrics_new(&a->reg);
+        char host[HOST_NAME_MAX + 1] = "controller";
+        bool in_pod =
+                c->kube_conf.token_file && strncmp(c->kube_conf.token_file, IN_POD, strlen(IN_POD)) == 0;
 
-        if (r == 0)
-                r = tlsopt_parse(
-                        &a->tls, a->opts.tls_min_version, a->opts.tls_cipher_suites, a->opts.tls_curves, e);
-        if (r == 0)
-                r = kube_conf_load(&a->conf, a->opts.kubeconfig, e);
-        if (r < 0)
-                return r;
-        a->ns = a->opts.ns[0] != '\0' ? a->opts.ns : a->conf.ns;
-        if (!a->ns)
-                return err_set(e, -EINVAL, "no namespace: give --namespace or METALLB_NAMESPACE");
-        return uv_loop_init(&a->loop);
+        (void)gethostname(host, sizeof(host) - 1); /* else the default */
+        if (c->opt.pod_name[0] != '\0')
+                (void)snprintf(c->identity, sizeof(c->identity), "%s", c->opt.pod_name);
+        else if (in_pod)
+                (void)snprintf(c->identity, sizeof(c->identity), "%s", host);
+        else
+                (void)snprintf(c->identity, sizeof(c->identity), "%s_%ld_%08x", host, (long)getpid(),
+                        (unsigned)uv_hrtime());
 }
 
-static int run(struct app *a)
+static int open_telemetry(struct controller *c, struct err *e)
+{
+        const struct telemetry_conf conf = { .health_port = c->opt.health_port,
+                .metrics_port = c->opt.port,
+                .metrics_plain = c->opt.metrics_plain,
+                .cert_dir = c->opt.metrics_cert_dir,
+                .tls = &c->tls,
+                .is_ready = is_ready,
+                .ctx = c,
+                .send = c->opt.metrics_plain ? NULL : telemetry_kube_send,
+                .send_ctx = c->kube,
+                .reg = c->metrics };
+
+        return telemetry_new(&c->telemetry, &c->loop, &conf, e);
+}
+
+static int open_parts(struct controller *c, struct err *e)
+{
+        /* The writer alone sends 16 at a time; a lease must never wait behind it. */
+        const struct kube_limits limits = { .max_in_flight = 32 };
+        struct leader_conf lead = {
+                .ns = c->opt.ns, .identity = c->identity, .on_change = on_lead, .ctx = c
+        };
+        int r = kube_new(&c->kube, &c->loop, &c->kube_conf, &limits, c->metrics, e);
+
+        if (r < 0)
+                return r;
+        lead.kube = c->kube;
+        r = open_telemetry(c, e);
+        if (r == 0)
+                r = events_new(&c->events, c->kube, "metallb-controller", c->identity, c->metrics);
+        if (r == 0 && c->opt.ml_secret[0] != '\0') {
+                const struct secret_conf conf = { .kube = c->kube,
+                        .ns = c->opt.ns,
+                        .name = c->opt.ml_secret,
+                        .deployment = c->opt.deployment };
+
+                r = secret_new(&c->secret, &conf);
+        }
+        if (r == 0 && c->opt.pod_name[0] != '\0')
+                r = owner_new(&c->owner, c->kube, c->opt.ns, c->opt.pod_name, on_own_pod, c);
+        if (r == 0 && c->opt.webhook_mode == WEBHOOK_ONLY)
+                r = confstate_begin(c);
+        else if (r == 0)
+                r = leader_new(&c->leader, &lead);
+        return r;
+}
+
+static int run(struct controller *c)
 {
         struct err e = { "" };
-        int r = load(a, &e);
+        int r = metrics_new(&c->metrics), closed;
 
+        if (r == 0)
+                r = uv_loop_init(&c->loop);
         if (r < 0) {
-                log_error("cannot start", F_STR("error", e.text[0] != '\0' ? e.text : err_name(r)));
+                log_error("cannot start", F_ERR(r));
                 return 1;
         }
-        r = start(a, &e);
+        r = signals_open(c);
+        if (r == 0)
+                r = open_parts(c, &e);
         if (r < 0)
                 log_error("cannot start", F_STR("error", e.text[0] != '\0' ? e.text : err_name(r)));
-        (void)uv_run(&a->loop, UV_RUN_DEFAULT); /* ends when everything is closed */
-        if (uv_loop_close(&a->loop) != 0) {
-                log_error("handles left open at the end");
-                abort();
-        }
+        if (r < 0 && c->kube)
+                close_begin(c);
+        else if (r < 0)
+                on_kube_closed(c);
+        (void)uv_run(&c->loop, UV_RUN_DEFAULT); /* until everything is closed */
+        closed = uv_loop_close(&c->loop);
+        assert(closed == 0);
         return r < 0 ? 1 : 0;
+}
+
+static int configure(struct controller *c)
+{
+        struct err e = { "" };
+        int r = log_set_level(c->opt.log_level);
+
+        if (r < 0) {
+                log_error("--log-level is all, debug, info, warn, error or none",
+                        F_STR("log-level", c->opt.log_level));
+                return r;
+        }
+        log_info("MetalLB controller starting version " VERSION, F_STR("version", VERSION),
+                F_STR("implementation", "metallb-c"));
+        r = options_check(&c->opt, &e);
+        if (r == 0)
+                r = tlsopt_parse(
+                        &c->tls, c->opt.tls_min_version, c->opt.tls_cipher_suites, c->opt.tls_curves, &e);
+        if (r == 0)
+                r = kube_conf_load(&c->kube_conf, c->opt.kubeconfig, &e);
+        if (r == 0 && c->opt.ns[0] == '\0' && c->kube_conf.ns)
+                c->opt.ns = c->kube_conf.ns;
+        if (r == 0 && c->opt.ns[0] == '\0')
+                r = err_set(&e, -EINVAL,
+                        "no namespace: not in a pod, and neither --namespace nor METALLB_NAMESPACE given");
+        if (r < 0) {
+                log_error("cannot start", F_STR("error", e.text));
+                return r;
+        }
+        if (c->tls.skipped)
+                log_warn("TLS settings unknown to this OpenSSL are left out",
+                        F_STR("skipped", c->tls.skipped));
+        make_identity(c);
+        return 0;
+}
+
+static int usage(const char *words)
+{
+        CLEANUP(buf_fini) struct buf text = BUF_INIT;
+
+        if (words)
+                (void)fprintf(stderr, "%s\n", words);
+        flags_usage(&text, &options_flags, "controller");
+        (void)fputs(buf_str(&text), stderr);
+        return words ? 2 : 0;
 }
 
 int main(int argc, char **argv)
 {
-        struct app a = { .closing = false };
+        static struct controller c;
         struct flags_found found;
         struct err e = { "" };
-        const char *bgp = getenv("METALLB_BGP_TYPE");
-        int r = options_parse(&a.opts, &found, argc, argv, getenv, &e);
+        int status;
 
-        if (r < 0 || found.help) {
-                if (r < 0)
-                        (void)fprintf(stderr, "%s\n", e.text);
-                usage(r < 0 ? stderr : stdout);
-                return r < 0 ? 2 : 0;
-        }
-        (void)signal(SIGPIPE, SIG_IGN); /* a reader that goes away shows as an error where it is written to */
-        if (log_set_level(a.opts.log_level) < 0) {
-                log_error("unknown log level", F_STR("level", a.opts.log_level));
+        if (options_parse(&c.opt, &found, argc, argv, getenv, &e) < 0)
+                return usage(e.text);
+        if (found.help)
+                return usage(NULL);
+        (void)signal(SIGPIPE, SIG_IGN);
+        (void)mallopt(M_ARENA_MAX, 1); /* one busy thread: further arenas would only hold memory back */
+        if (configure(&c) < 0)
                 return 1;
-        }
-        log_info("MetalLB controller starting version " VERSION, F_STR("version", VERSION));
-        if (found.inert[0] != '\0' || bgp)
-                log_warn("BGP and old settings are accepted and do nothing here", F_STR("flags", found.inert),
-                        F_STR("METALLB_BGP_TYPE", bgp));
-        r = options_check(&a.opts, &e);
-        if (r < 0) {
-                log_error("cannot start", F_STR("error", e.text));
-                return 1;
-        }
-        r = run(&a);
-        (void)metrics_free(a.reg);
-        tlsopt_fini(&a.tls);
-        kube_conf_fini(&a.conf);
-        log_info("done");
-        return r;
+        if (found.inert[0] != '\0' || getenv("METALLB_BGP_TYPE"))
+                log_warn("settings that do nothing in this program", F_STR("flags", found.inert),
+                        F_STR("METALLB_BGP_TYPE", getenv("METALLB_BGP_TYPE")));
+        status = run(&c);
+        (void)metrics_free(c.metrics);
+        tlsopt_fini(&c.tls);
+        kube_conf_fini(&c.kube_conf);
+        log_info("ended", F_INT("code", status));
+        return status;
 }
