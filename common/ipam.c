@@ -30,25 +30,70 @@ struct ipam *ipam_free(struct ipam *m)
         ipam_forget(m);
         pools_drop(m);
         free(m->nodes);
+        free(m->hot);
+        free(m->buckets);
         free(m);
         return NULL;
 }
 
-static int key_cmp(const void *key, struct tree_node *node)
+/* Names that differ in their last digits get buckets side by side, which is what caches like. */
+static uint32_t hash_key(const char *key)
 {
-        return strcmp(key, container_of(node, struct ipam_svc, by_key)->key);
-}
+        uint32_t h = 0;
 
-static int svc_cmp(struct tree_node *a, struct tree_node *b)
-{
-        return key_cmp(container_of(a, struct ipam_svc, by_key)->key, b);
+        for (; *key; key++)
+                h = h * 31 + (unsigned char)*key;
+        return h;
 }
 
 struct ipam_svc *svc_find(const struct ipam *m, const char *key)
 {
-        struct tree_node *n = tree_find(&m->svcs, key, key_cmp);
+        uint32_t hash = hash_key(key);
+        struct ipam_svc *s = m->n_buckets ? m->buckets[hash & (m->n_buckets - 1)] : NULL;
 
-        return n ? container_of(n, struct ipam_svc, by_key) : NULL;
+        while (s && (s->hash != hash || strcmp(s->key, key) != 0))
+                s = s->next;
+        return s;
+}
+
+static void grow_buckets(struct ipam *m)
+{
+        size_t n = m->n_buckets ? m->n_buckets * 4 : 64;
+        struct ipam_svc **now = calloc(n, sizeof(struct ipam_svc *));
+
+        if (!now)
+                return;
+        for (size_t i = 0; i < m->n_buckets; i++) {
+                struct ipam_svc *s = m->buckets[i], *next;
+
+                for (; s; s = next) {
+                        next = s->next;
+                        s->next = now[s->hash & (n - 1)];
+                        now[s->hash & (n - 1)] = s;
+                }
+        }
+        free(m->buckets);
+        m->buckets = now;
+        m->n_buckets = n;
+}
+
+static void svc_insert(struct ipam *m, struct ipam_svc *s)
+{
+        struct ipam_svc **b = &m->buckets[s->hash & (m->n_buckets - 1)];
+
+        s->next = *b;
+        *b = s;
+        m->n_svcs++;
+}
+
+static void svc_remove(struct ipam *m, struct ipam_svc *s)
+{
+        struct ipam_svc **b = &m->buckets[s->hash & (m->n_buckets - 1)];
+
+        while (*b != s)
+                b = &(*b)->next;
+        *b = s->next;
+        m->n_svcs--;
 }
 
 int svc_cmp_age(const struct ipam_svc *a, const struct ipam_svc *b)
@@ -84,21 +129,31 @@ void svc_untouch(struct ipam *m, struct ipam_svc *s)
         s->is_touched = false;
 }
 
-static int ip_key_cmp(const void *key, struct tree_node *node)
-{
-        return ip_cmp(key, &container_of(node, struct ipam_hold, by_ip)->ip);
-}
-
-static int hold_cmp(struct tree_node *a, struct tree_node *b)
-{
-        return ip_key_cmp(&container_of(a, struct ipam_hold, by_ip)->ip, b);
-}
-
+/* The two searches of every allocation, with the comparison inlined. */
 struct ipam_hold *hold_find(const struct ipam *m, const struct ip *ip)
 {
-        struct tree_node *n = tree_find(&m->held, ip, ip_key_cmp);
+        for (struct tree_node *n = m->held.root; n;) {
+                struct ipam_hold *h = container_of(n, struct ipam_hold, by_ip);
+                int c = ip_order(ip, &h->ip);
 
-        return n ? container_of(n, struct ipam_hold, by_ip) : NULL;
+                if (c == 0)
+                        return h;
+                n = n->child[c > 0];
+        }
+        return NULL;
+}
+
+/* The address is not there. */
+static void hold_insert(struct ipam *m, struct ipam_hold *h)
+{
+        struct tree_node *parent = NULL;
+        int side = 0;
+
+        for (struct tree_node *n = m->held.root; n; n = n->child[side]) {
+                parent = n;
+                side = ip_order(&h->ip, &container_of(n, struct ipam_hold, by_ip)->ip) > 0;
+        }
+        tree_link(&m->held, &h->by_ip, parent, side);
 }
 
 struct ipam_slot *svc_slot_on(struct ipam_svc *s, const struct ipam_hold *h)
@@ -211,6 +266,7 @@ struct change {
         bool has_group; /* a reference is held */
         uint32_t *ports;
         bool same_sharing; /* group and ports stay */
+        struct ipam_hold *hold[2]; /* that are there already */
         union ipam_cell *cell[2], *spare[2];
 };
 
@@ -229,15 +285,19 @@ static void change_fini(struct ipam *m, struct change *c)
 static int change_svc(struct ipam *m, struct change *c, const struct request *q)
 {
         size_t len = strlen(q->key) + 1;
-        struct ipam_svc *s = svc_find(m, q->key);
+        struct ipam_svc *s;
 
-        c->svc = s;
-        if (s)
+        if (c->svc)
                 return 0;
+        if (m->n_svcs >= m->n_buckets)
+                grow_buckets(m);
+        if (m->n_buckets == 0)
+                return -ENOMEM;
         s = calloc(1, sizeof(*s) + len);
         if (!s)
                 return -ENOMEM;
         memcpy(s->key, q->key, len);
+        s->hash = hash_key(s->key);
         s->slot[0].svc = s->slot[1].svc = s;
         c->svc = c->new_svc = s;
         return 0;
@@ -271,12 +331,13 @@ static int change_sharing(struct ipam *m, struct change *c, const struct request
 static int change_cells(struct ipam *m, struct change *c, const struct ipam_place *to, size_t n)
 {
         for (size_t i = 0; i < n; i++) {
-                if (hold_find(m, &to[i].ip))
+                c->hold[i] = to[i].is_first ? NULL : hold_find(m, &to[i].ip);
+                if (c->hold[i])
                         continue;
                 c->cell[i] = malloc(sizeof(*c->cell[i]));
                 if (!c->cell[i])
                         return -ENOMEM;
-                if (!space_splits(m, to[i].pool, &to[i].ip))
+                if (to[i].is_first || !space_splits(m, to[i].pool, &to[i].ip))
                         continue;
                 c->spare[i] = malloc(sizeof(*c->spare[i]));
                 if (!c->spare[i])
@@ -292,8 +353,11 @@ static struct ipam_hold *hold_new(
 
         *cell = NULL;
         *h = (struct ipam_hold){ .pool = to->pool, .ip = to->ip };
-        space_take(m, to->pool, &to->ip, spare);
-        (void)tree_insert(&m->held, &h->by_ip, hold_cmp); /* not there: the caller looked */
+        if (to->is_first)
+                space_take_first(to->pool, fam_index(to->ip.family));
+        else
+                space_take(m, to->pool, &to->ip, spare);
+        hold_insert(m, h);
         to->pool->n_assigned[fam_index(to->ip.family)]++;
         pool_touch_counts(m, to->pool);
         return h;
@@ -335,7 +399,7 @@ static void change_slots(
                         gone[i] = h;
         }
         for (size_t i = 0; i < n; i++) {
-                struct ipam_hold *h = hold_find(m, &to[i].ip);
+                struct ipam_hold *h = c->hold[i];
 
                 if (!h) {
                         h = hold_new(m, &to[i], &c->cell[i], &c->spare[i]);
@@ -367,9 +431,45 @@ static bool holds_exactly(const struct ipam_svc *s, const struct ipam_place *to,
         return true;
 }
 
-int svc_set(struct ipam *m, const struct request *q, const struct ipam_place *to, size_t n, uint64_t now_ms)
+static void change_keys(struct ipam *m, struct change *c, const struct request *q)
 {
-        struct change c = { 0 };
+        struct ipam_svc *s = c->svc;
+
+        free(s->ports);
+        s->group = c->group;
+        s->ports = TAKE(c->ports);
+        s->n_ports = s->group ? (uint32_t)q->n_ports : 0;
+        c->has_group = false;
+        if (s->slot[0].hold)
+                wait_event(m, s->slot[0].hold->pool); /* a port may be free now */
+}
+
+static void change_commit(struct ipam *m, struct change *c, const struct request *q,
+        const struct ipam_place *to, size_t n, uint64_t now_ms)
+{
+        struct ipam_svc *s = c->svc;
+        struct ipam_group *old = c->same_sharing ? NULL : s->group;
+        bool same = c->same_sharing && holds_exactly(s, to, n);
+
+        if (c->new_svc)
+                svc_insert(m, s);
+        c->new_svc = NULL;
+        if (s->created_s != q->created_s) { /* new, or made again under the same name */
+                svc_untouch(m, s);
+                wait_remove(m, s);
+                s->created_s = q->created_s;
+        }
+        if (!c->same_sharing)
+                change_keys(m, c, q);
+        if (!same)
+                change_slots(m, c, to, n, now_ms);
+        group_put(m, old);
+}
+
+int svc_set(struct ipam_svc **s, struct ipam *m, const struct request *q, const struct ipam_place *to,
+        size_t n, uint64_t now_ms)
+{
+        struct change c = { .svc = *s };
         int r = change_svc(m, &c, q);
 
         if (r == 0)
@@ -377,31 +477,8 @@ int svc_set(struct ipam *m, const struct request *q, const struct ipam_place *to
         if (r == 0)
                 r = change_cells(m, &c, to, n);
         if (r == 0) {
-                struct ipam_svc *s = c.svc;
-                struct ipam_group *old = NULL;
-                bool same = c.same_sharing && holds_exactly(s, to, n);
-
-                if (c.new_svc)
-                        (void)tree_insert(&m->svcs, &s->by_key, svc_cmp); /* it was not found */
-                c.new_svc = NULL;
-                if (s->created_s != q->created_s) { /* new, or made again under the same name */
-                        svc_untouch(m, s);
-                        wait_remove(m, s);
-                        s->created_s = q->created_s;
-                }
-                if (!c.same_sharing) {
-                        old = s->group;
-                        free(s->ports);
-                        s->group = c.group;
-                        s->ports = TAKE(c.ports);
-                        s->n_ports = s->group ? (uint32_t)q->n_ports : 0;
-                        c.has_group = false;
-                        if (s->slot[0].hold)
-                                wait_event(m, s->slot[0].hold->pool); /* a port may be free now */
-                }
-                if (!same)
-                        change_slots(m, &c, to, n, now_ms);
-                group_put(m, old);
+                change_commit(m, &c, q, to, n, now_ms);
+                *s = c.svc;
         }
         change_fini(m, &c);
         return r;
@@ -426,16 +503,15 @@ static struct ipam_pool *bad_pool_for(const struct ipam *m, const struct request
 }
 
 /* 0: @to says where; else why not. */
-static enum ipam_reason keep(struct ipam *m, const struct request *q, const struct ip *ip,
+static enum ipam_reason keep(struct ipam *m, struct ipam_svc *s, const struct request *q, const struct ip *ip,
         struct ipam_place *to, struct ipam_refusal *why)
 {
         const struct ipam_range *r = pool_range_at(m, ip);
         struct ipam_hold *h = hold_find(m, ip);
-        struct ipam_svc *s = svc_find(m, q->key);
         const struct ipam_svc *who = NULL;
         enum ipam_reason reason = 0;
 
-        to->ip = *ip;
+        *to = (struct ipam_place){ .ip = *ip };
         to->pool = r ? r->pool : svc_slot_on(s, h) ? h->pool : bad_pool_for(m, q, ip);
         *why = (struct ipam_refusal){ .ip = *ip };
         if (!to->pool) {
@@ -457,6 +533,7 @@ static enum ipam_reason keep(struct ipam *m, const struct request *q, const stru
 int ipam_claim(struct ipam *m, const struct request *q, const struct ip *ips, size_t n, uint64_t now_ms,
         struct ipam_why *why)
 {
+        struct ipam_svc *s = svc_find(m, q->key);
         struct ipam_place to[2];
         struct ipam_refusal refusal;
         size_t kept = 0;
@@ -465,13 +542,13 @@ int ipam_claim(struct ipam *m, const struct request *q, const struct ip *ips, si
         for (size_t i = 0; i < MIN(n, ARRAY_LEN(to)); i++) {
                 if (kept > 0 && to[0].ip.family == ips[i].family)
                         continue;
-                refusal.reason = keep(m, q, &ips[i], &to[kept], &refusal);
+                refusal.reason = keep(m, s, q, &ips[i], &to[kept], &refusal);
                 if (!refusal.reason)
                         kept++;
                 else
                         why_add(why, &refusal);
         }
-        r = svc_set(m, q, to, kept, now_ms);
+        r = svc_set(&s, m, q, to, kept, now_ms);
         return r < 0 ? r : (int)kept;
 }
 
@@ -507,7 +584,7 @@ static void svc_free(struct ipam *m, struct ipam_svc *s, uint64_t now_ms)
         }
         group_put(m, s->group);
         free(s->ports);
-        tree_remove(&m->svcs, &s->by_key);
+        svc_remove(m, s);
         free(s);
 }
 
@@ -523,14 +600,13 @@ bool ipam_release(struct ipam *m, const char *key, uint64_t now_ms)
 void ipam_forget(struct ipam *m)
 {
         uint64_t delay = m->conf.reuse_delay_ms;
-        struct tree_node *n;
 
         m->conf.reuse_delay_ms = 0; /* what cools was ours to know, and we know nothing any more */
         ipam_tick(m, UINT64_MAX);
-        while ((n = tree_first(&m->svcs)))
-                svc_free(m, container_of(n, struct ipam_svc, by_key), 0);
+        for (size_t i = 0; i < m->n_buckets; i++)
+                while (m->buckets[i])
+                        svc_free(m, m->buckets[i], 0);
         m->conf.reuse_delay_ms = delay;
-        wait_reset(m);
 }
 
 uint64_t ipam_mark(const struct ipam *m, const char *key)
@@ -551,7 +627,7 @@ void ipam_set_mark(struct ipam *m, const char *key, uint64_t mark)
 void ipam_get_stats(const struct ipam *m, struct ipam_stats *ret)
 {
         *ret = (struct ipam_stats){
-                .n_services = m->svcs.n,
+                .n_services = m->n_svcs,
                 .n_waiting = m->waiting.n,
                 .n_held = m->held.n - m->n_cooling,
                 .n_cooling = m->n_cooling,

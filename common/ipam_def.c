@@ -56,8 +56,8 @@ static void copy_reserved(struct ipam_def *d, const struct pool *in, size_t f)
 
         for (size_t i = 0; v && i < in->n_reserved; i++)
                 if (in->reserved[i].first.family == fam_of(f))
-                        v[n++] = (struct ipam_bounds){ ip_to_u128(&in->reserved[i].first),
-                                ip_to_u128(&in->reserved[i].last) };
+                        v[n++] = (struct ipam_bounds){ ip_u128(&in->reserved[i].first),
+                                ip_u128(&in->reserved[i].last) };
         if (n > 1)
                 qsort(v, n, sizeof(*v), bounds_cmp);
         for (size_t i = 0; i < n; i++) {
@@ -79,8 +79,8 @@ static void copy_ranges(struct ipam_def *d, const struct pool *in)
                 struct ipam_range *r = &d->ranges[i];
                 size_t f = fam_index(in->ranges[i].first.family);
 
-                r->first = ip_to_u128(&in->ranges[i].first);
-                r->last = ip_to_u128(&in->ranges[i].last);
+                r->first = ip_u128(&in->ranges[i].first);
+                r->last = ip_u128(&in->ranges[i].last);
                 r->family = in->ranges[i].first.family;
                 r->order = (uint32_t)i;
                 d->n_ranges++;
@@ -127,7 +127,7 @@ void def_free(struct ipam_def *d)
 
 bool def_covers(const struct ipam_def *d, const struct ip *ip)
 {
-        struct u128 at = ip_to_u128(ip);
+        struct u128 at = ip_u128(ip);
 
         for (size_t i = 0; i < d->n_ranges; i++)
                 if (d->ranges[i].family == ip->family && u128_cmp(d->ranges[i].first, at) <= 0 &&

@@ -10,6 +10,9 @@
  *   pool -> free -> spans          what can be handed out: never held, withheld or buggy at its ends
  *
  * Freeing must not fail, so nothing is allocated on the way back: a hold and a span are the same block of memory. */
+#include <endian.h>
+#include <string.h>
+
 #include "common/ipam.h"
 #include "common/tree.h"
 
@@ -49,6 +52,39 @@ static inline struct u128 u128_add_sat(struct u128 a, struct u128 b)
         struct u128 r = u128_add(a, b);
 
         return u128_cmp(r, a) < 0 ? (struct u128){ UINT64_MAX, UINT64_MAX } : r;
+}
+
+/* ip_cmp() for two of one family or of both, without a call: this is what most of a search costs. */
+static inline int ip_order(const struct ip *a, const struct ip *b)
+{
+        uint64_t x, y;
+
+        if (a->family != b->family)
+                return a->family < b->family ? -1 : 1;
+        memcpy(&x, a->b, sizeof(x));
+        memcpy(&y, b->b, sizeof(y));
+        if (x == y) {
+                memcpy(&x, a->b + 8, sizeof(x));
+                memcpy(&y, b->b + 8, sizeof(y));
+        }
+        x = be64toh(x);
+        y = be64toh(y);
+        return (x > y) - (x < y);
+}
+
+/* ip_to_u128() without a call. */
+static inline struct u128 ip_u128(const struct ip *ip)
+{
+        uint64_t x, y;
+        uint32_t v4;
+
+        if (ip->family == IP_V4) {
+                memcpy(&v4, ip->b, sizeof(v4));
+                return u128_of(be32toh(v4));
+        }
+        memcpy(&x, ip->b, sizeof(x));
+        memcpy(&y, ip->b + 8, sizeof(y));
+        return (struct u128){ be64toh(x), be64toh(y) };
 }
 
 static inline size_t fam_index(uint8_t family)
@@ -99,7 +135,8 @@ struct ipam_pool {
         const char *error; /* NULL: good. In def->arena or error_text */
         char *error_text; /* owned, of an overlap */
         const char *other; /* name of the pool that it overlaps: that pool's def owns it, or NULL */
-        unsigned bit; /* in ipam_wait.mask; pools beyond 64 share bits */
+        size_t bit; /* position in ipam.by_order, and in ipam_wait.pools */
+        size_t n_waiting; /* who has that bit */
         bool flag; /* for the length of one call: removed, or to be built anew */
         bool changed; /* the same: another definition, or good for bad */
         struct tree free[2]; /* spans by (order, address) */
@@ -145,26 +182,31 @@ struct ipam_group {
         char text[];
 };
 
+struct ipam_need { /* what somebody waits for: nothing but another configuration, or ... */
+        struct ip ips[2]; /* ... these addresses, or ... */
+        uint8_t n_ips;
+        bool family[2]; /* ... these families, from pools with ipam_pool.flag set */
+        bool all; /* of both families, not one of them */
+};
+
 struct ipam_wait {
         struct tree_node by_age;
         struct ipam_svc *svc;
-        uint64_t mask; /* pools that could serve it */
         uint64_t tried; /* ipam.change when it was last reported */
-        struct ip ips[2]; /* or: the addresses it asks for */
-        uint8_t n_ips;
-        bool need[2]; /* families */
-        bool need_all; /* of both families, not one of them */
+        struct ipam_need need;
         bool is_special; /* asks for addresses, or may share one: any freed port can help */
+        size_t n_words; /* 0 after a change of pools, until it is planned again */
+        uint64_t pools[]; /* a bit for each pool of ipam.by_order that could serve it */
 };
 
 struct ipam_svc {
-        struct tree_node by_key;
+        struct ipam_svc *next; /* in the bucket of its hash */
         struct tree_node by_touch;
         int64_t created_s;
         struct ipam_slot slot[2]; /* filled from the front */
         struct ipam_group *group;
         uint32_t *ports; /* only with a group */
-        uint32_t n_ports;
+        uint32_t n_ports, hash;
         bool is_touched, touched_holding;
         struct ipam_wait *wait;
         uint64_t mark;
@@ -173,7 +215,11 @@ struct ipam_svc {
 
 struct ipam {
         struct ipam_conf conf;
-        struct tree svcs, groups, held; /* by key; by (share, backend); by address */
+        /* By key: chains of one element on average. One pointer a Service, and never an error: when there is no
+         * memory to grow, chains get longer. */
+        struct ipam_svc **buckets;
+        size_t n_buckets, n_svcs; /* n_buckets: 0 or a power of two */
+        struct tree groups, held; /* by (share, backend); by address */
         struct tree ranges[2];
         struct ipam_pool **by_name, **by_order; /* the same pools; by_order: as they are tried */
         size_t n_pools;
@@ -183,11 +229,11 @@ struct ipam {
         size_t n_cooling;
         struct tree touched, waiting;
         uint64_t change; /* counts events that could help somebody who waits */
-        uint64_t hot; /* pools with such events since the last full pass over the waiting */
-        bool hot_special;
+        uint64_t *hot; /* bits of pools with such events since the last full pass over the waiting */
+        size_t n_words; /* of hot */
+        bool is_hot, hot_special;
         bool in_pass;
         struct ipam_wait *cursor; /* in_pass: the next one to look at */
-        size_t n_waiting_bit[64]; /* who waits, by bit of the mask */
         size_t n_special; /* those who wait for an address, or may share one */
         uint64_t stamp;
 };
@@ -202,6 +248,7 @@ void space_drop(struct tree free[2]);
 bool space_first(const struct ipam_pool *p, size_t f, struct ip *ret);
 /* Does taking @ip need a spare cell (does it split a span)? */
 bool space_splits(const struct ipam *m, const struct ipam_pool *p, const struct ip *ip);
+void space_take_first(struct ipam_pool *p, size_t f);
 /* Takes @ip out, if it is there. *spare is used (set to NULL) when space_splits(). */
 void space_take(struct ipam *m, struct ipam_pool *p, const struct ip *ip, union ipam_cell **spare);
 /* Puts @ip back when it may be handed out; takes over @cell. */
@@ -251,9 +298,12 @@ int svc_cmp_age(const struct ipam_svc *a, const struct ipam_svc *b);
 struct ipam_place {
         struct ip ip;
         struct ipam_pool *pool;
+        bool is_first; /* space_first() said so: it is not held, and needs no search */
 };
-/* Makes @q's Service hold exactly @to, in this order. All checks are the caller's. 0 or -ENOMEM. */
-int svc_set(struct ipam *m, const struct request *q, const struct ipam_place *to, size_t n, uint64_t now_ms);
+/* Makes @q's Service hold exactly @to, in this order; *@s is what svc_find() said, NULL: it is made. All checks are the
+ * caller's. 0 or -ENOMEM. */
+int svc_set(struct ipam_svc **s, struct ipam *m, const struct request *q, const struct ipam_place *to,
+        size_t n, uint64_t now_ms);
 void svc_touch(struct ipam *m, struct ipam_svc *s);
 /* Drops a hold that no pool stands for any more; its users are touched. */
 void hold_drop(struct ipam *m, struct ipam_hold *h);
@@ -262,10 +312,13 @@ void cooling_unlink(struct ipam *m, struct ipam_hold *h);
 
 /* ipam_wait.c */
 void wait_remove(struct ipam *m, struct ipam_svc *s);
+/* Room for one entry of the queue; with the pools that are flagged now. -ENOMEM. */
+int wait_new(struct ipam_wait **ret, const struct ipam *m, const struct ipam_need *need);
 void wait_add(struct ipam *m, struct ipam_svc *s, struct ipam_wait *w); /* replaces an older one; takes @w */
 void wait_event(
         struct ipam *m, const struct ipam_pool *p); /* something of @p was freed, or can be shared now */
-void wait_reset(struct ipam *m); /* after a change of pools: everyone was touched */
+/* Pools have changed, and with them the meaning of bits; takes over @hot. Touches everyone who waits. */
+void wait_reset(struct ipam *m, uint64_t *hot, size_t n_words);
 
 /* ipam_why.c */
 void why_add(struct ipam_why *w, const struct ipam_refusal *r); /* @w may be NULL */

@@ -11,7 +11,8 @@
 struct pick {
         struct ipam *m;
         const struct request *q;
-        struct ipam_svc *svc;
+        struct ipam_svc *svc; /* NULL: unknown yet */
+        struct ipam_group *group; /* of the request; NULL: shares with nobody, or nobody has its keys */
         struct ipam_why *why;
         bool missing[2]; /* families to be found */
         struct ipam_hold *have; /* the one that stays, when one family is there already */
@@ -50,19 +51,19 @@ struct offer {
 /* The lowest address of @p that is held under the Service's key and has room for its ports. */
 static bool offer_joined(const struct pick *k, struct ipam_pool *p, size_t f, struct offer *o)
 {
-        const struct ipam_svc *s = k->svc, *who;
         const struct ipam_hold *best = NULL;
+        const struct ipam_svc *who;
         uint32_t port;
 
-        for (struct ipam_hold *h = s->group ? s->group->holds : NULL; h; h = h->next)
+        for (struct ipam_hold *h = k->group ? k->group->holds : NULL; h; h = h->next)
                 if (h->pool == p && fam_index(h->ip.family) == f &&
-                        (!best || ip_cmp(&h->ip, &best->ip) < 0) && !svc_slot_on(k->svc, h) &&
+                        (!best || ip_order(&h->ip, &best->ip) < 0) && !svc_slot_on(k->svc, h) &&
                         !pool_withholds(k->m, p, &h->ip) &&
-                        !share_refuses(h, s, s->group, s->ports, s->n_ports, &who, &port))
+                        !share_refuses(h, k->svc, k->group, k->q->ports, k->q->n_ports, &who, &port))
                         best = h;
         if (!best)
                 return false;
-        *o = (struct offer){ { best->ip, p }, true };
+        *o = (struct offer){ { .ip = best->ip, .pool = p }, true };
         return true;
 }
 
@@ -70,7 +71,7 @@ static bool offer(const struct pick *k, struct ipam_pool *p, size_t f, struct of
 {
         if (offer_joined(k, p, f, o))
                 return true;
-        *o = (struct offer){ .place = { .pool = p } };
+        *o = (struct offer){ .place = { .pool = p, .is_first = true } };
         return space_first(p, f, &o->place.ip);
 }
 
@@ -93,7 +94,7 @@ static bool best_one(const struct pick *k, size_t f, enum tier tier, bool joined
                         continue;
                 *ret = o;
                 found = true;
-                if (o.joined || !k->svc->group)
+                if (o.joined || !k->group)
                         break;
         }
         return found;
@@ -113,7 +114,7 @@ static bool best_pair(const struct pick *k, enum tier tier, int n_joined, struct
                         continue;
                 memcpy(ret, o, sizeof(o));
                 best = o[0].joined + o[1].joined;
-                if (best == 2 || !k->svc->group)
+                if (best == 2 || !k->group)
                         break;
         }
         return best >= n_joined;
@@ -128,7 +129,7 @@ static void choose_both(const struct pick *k, struct offer o[2], bool has[2])
         bool require = k->q->policy == SERVICE_REQUIRE_DUAL_STACK;
 
         has[0] = has[1] = true;
-        if (k->svc->group) { /* beside those with the same key, if that serves both families */
+        if (k->group) { /* beside those with the same key, if that serves both families */
                 if (best_pair(k, ANY, 2, o))
                         return;
                 if (best_one(k, 0, ANY, true, &o[0]) && best_one(k, 1, ANY, true, &o[1]))
@@ -272,7 +273,7 @@ static enum ipam_reason check_address(
         bool mine = svc_slot_on(s, h) != NULL;
 
         *why = (struct ipam_refusal){ .ip = *ip };
-        *to = (struct ipam_place){ *ip, mine ? h->pool : r ? r->pool : bad_pool_at(k->m, ip) };
+        *to = (struct ipam_place){ .ip = *ip, .pool = mine ? h->pool : r ? r->pool : bad_pool_at(k->m, ip) };
         if (!to->pool) {
                 why->pool = pool_nearest(k->m, ip);
                 return IPAM_NOT_COVERED;
@@ -307,7 +308,7 @@ static bool is_freeable(enum ipam_reason r)
                 r == IPAM_IS_NODE || r == IPAM_IS_RESERVED || r == IPAM_IS_COOLING;
 }
 
-static int allocate_addresses(struct pick *k, struct ipam_wait *wait, struct ipam_place *to, size_t *n)
+static int allocate_addresses(struct pick *k, struct ipam_need *need, struct ipam_place *to, size_t *n)
 {
         bool waits = true;
         struct ipam_refusal refusal;
@@ -327,8 +328,8 @@ static int allocate_addresses(struct pick *k, struct ipam_wait *wait, struct ipa
         if (k->why->n == 0)
                 return 0;
         if (waits) {
-                memcpy(wait->ips, k->q->ips, sizeof(wait->ips));
-                wait->n_ips = (uint8_t)k->q->n_ips;
+                memcpy(need->ips, k->q->ips, sizeof(need->ips));
+                need->n_ips = (uint8_t)k->q->n_ips;
         }
         return code_of(k->why);
 }
@@ -343,36 +344,36 @@ static size_t find_missing(struct pick *k, struct ipam_place *to)
         k->missing[0] = k->q->want4;
         k->missing[1] = k->q->want6;
         for (size_t i = 0; i < 2; i++) {
-                struct ipam_hold *h = k->svc->slot[i].hold;
+                struct ipam_hold *h = k->svc ? k->svc->slot[i].hold : NULL;
 
                 if (!h || !k->missing[fam_index(h->ip.family)])
                         continue;
                 if (*k->q->pool && strcmp(h->pool->def->name, k->q->pool) != 0)
                         continue;
-                to[n++] = (struct ipam_place){ h->ip, h->pool };
+                to[n++] = (struct ipam_place){ .ip = h->ip, .pool = h->pool };
                 k->missing[fam_index(h->ip.family)] = false;
                 k->have = h;
         }
         return n;
 }
 
-static void wait_for_pools(const struct pick *k, struct ipam_wait *wait)
+/* Flags are left on those pools whose freed addresses would help. */
+static void wait_for_pools(const struct pick *k, struct ipam_need *need)
 {
         for (size_t i = 0; i < k->m->n_pools; i++) {
-                const struct ipam_pool *p = k->m->by_order[i];
+                struct ipam_pool *p = k->m->by_order[i];
                 bool is_asked = p->flag || (k->have && k->have->pool == p && !p->error && !*k->q->pool);
 
-                if (is_asked &&
+                p->flag = is_asked &&
                         ((k->missing[0] && p->def->has_family[0]) ||
-                                (k->missing[1] && p->def->has_family[1])))
-                        wait->mask |= (uint64_t)1 << p->bit;
+                                (k->missing[1] && p->def->has_family[1]));
         }
-        wait->need[0] = k->missing[0];
-        wait->need[1] = k->missing[1];
-        wait->need_all = k->q->policy == SERVICE_REQUIRE_DUAL_STACK;
+        need->family[0] = k->missing[0];
+        need->family[1] = k->missing[1];
+        need->all = k->q->policy == SERVICE_REQUIRE_DUAL_STACK;
 }
 
-static int allocate_any(struct pick *k, struct ipam_wait *wait, struct ipam_place *to, size_t *n)
+static int allocate_any(struct pick *k, struct ipam_need *need, struct ipam_place *to, size_t *n)
 {
         struct offer o[2];
         bool has[2] = { false, false }, enough;
@@ -403,36 +404,40 @@ static int allocate_any(struct pick *k, struct ipam_wait *wait, struct ipam_plac
         explain(k);
         if (!enough) /* all that was asked for is missing again */
                 (void)find_missing(k, (struct ipam_place[2]){ 0 });
-        wait_for_pools(k, wait);
+        wait_for_pools(k, need);
         return enough ? 0 : code_of(k->why);
 }
 
 int ipam_allocate(struct ipam *m, const struct request *q, uint64_t now_ms, struct ipam_why *why)
 {
-        CLEANUP(freep) struct ipam_wait *wait = calloc(1, sizeof(*wait));
-        struct ipam_why own = { .n = 0 };
-        struct pick k = { .m = m, .q = q, .svc = svc_find(m, q->key), .why = &own };
+        CLEANUP(freep) struct ipam_wait *wait = NULL;
+        struct ipam_why own;
+        struct ipam_need need = { .n_ips = 0 };
+        struct pick k = {
+                .m = m, .q = q, .svc = svc_find(m, q->key), .group = group_find(m, q), .why = &own
+        };
         struct ipam_place to[2];
         size_t n = 0;
-        int r = wait ? 0 : -ENOMEM, set;
+        int r, set = 0;
 
         assert(q->fault == REQUEST_OK);
-        if (r == 0 && !k.svc) {
-                r = svc_set(m, q, NULL, 0, now_ms);
-                k.svc = svc_find(m, q->key);
-        }
-        if (r < 0)
-                return r;
-        r = q->n_ips > 0 ? allocate_addresses(&k, wait, to, &n) : allocate_any(&k, wait, to, &n);
-        set = r == 0 ? svc_set(m, q, to, n, now_ms) : 0;
+        own.n = own.n_more = 0; /* the rest is large, and mostly not needed */
+        r = q->n_ips > 0 ? allocate_addresses(&k, &need, to, &n) : allocate_any(&k, &need, to, &n);
+        if (own.n > 0)
+                set = wait_new(&wait, m, &need);
+        if (set == 0 && (r == 0 || !k.svc))
+                set = svc_set(&k.svc, m, q, to, r == 0 ? n : 0, now_ms);
         if (set < 0)
                 return set;
         svc_untouch(m, k.svc);
-        if (own.n > 0)
+        if (wait)
                 wait_add(m, k.svc, TAKE(wait));
         else
                 wait_remove(m, k.svc);
-        if (why)
-                *why = own;
+        if (why) {
+                memcpy(why->v, own.v, own.n * sizeof(own.v[0]));
+                why->n = own.n;
+                why->n_more = own.n_more;
+        }
         return r;
 }

@@ -12,7 +12,7 @@ static int range_key_cmp(const void *key, struct tree_node *node)
 
 struct ipam_range *pool_range_at(const struct ipam *m, const struct ip *ip)
 {
-        struct u128 at = ip_to_u128(ip);
+        struct u128 at = ip_u128(ip);
         struct tree_node *n = tree_at_most(&m->ranges[fam_index(ip->family)], &at, range_key_cmp);
         struct ipam_range *r = n ? container_of(n, struct ipam_range, by_addr) : NULL;
 
@@ -22,7 +22,7 @@ struct ipam_range *pool_range_at(const struct ipam *m, const struct ip *ip)
 const char *pool_nearest(const struct ipam *m, const struct ip *ip)
 {
         const struct tree *t = &m->ranges[fam_index(ip->family)];
-        struct u128 at = ip_to_u128(ip);
+        struct u128 at = ip_u128(ip);
         struct tree_node *low = tree_at_most(t, &at, range_key_cmp),
                          *high = tree_at_least(t, &at, range_key_cmp);
         const struct ipam_range *below = low ? container_of(low, struct ipam_range, by_addr) : NULL;
@@ -72,7 +72,7 @@ enum ipam_reason pool_withholds(const struct ipam *m, const struct ipam_pool *p,
 {
         const struct ipam_def *d = p->def;
         size_t f = fam_index(ip->family), lo = 0, hi = d->n_reserved[f];
-        struct u128 at = ip_to_u128(ip);
+        struct u128 at = ip_u128(ip);
 
         if (m->n_nodes > 0 && bsearch(ip, m->nodes, m->n_nodes, sizeof(*ip), ip_cmp_v))
                 return IPAM_IS_NODE;

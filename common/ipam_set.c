@@ -38,6 +38,7 @@ struct edit {
         size_t n_taken;
         struct tree tree[2];
         struct ipam_pool **by_name, **by_order;
+        uint64_t *hot;
 };
 
 static void edit_fini(struct edit *e)
@@ -57,6 +58,7 @@ static void edit_fini(struct edit *e)
         free(e->taken);
         free(e->by_name);
         free(e->by_order);
+        free(e->hot);
 }
 
 static int age_cmp(const void *a, const void *b)
@@ -262,6 +264,9 @@ static int prepare(struct edit *e)
 
         if (r == 0)
                 r = sorted(&e->by_order, e, by_order_cmp);
+        e->hot = calloc(e->n / 64 + 1, sizeof(*e->hot));
+        if (!e->hot)
+                r = -ENOMEM;
         for (size_t i = 0; r == 0 && i < e->n; i++) {
                 struct next *x = &e->v[i];
 
@@ -343,12 +348,6 @@ static void rehome(struct ipam *m)
         }
 }
 
-static void touch_waiting(struct ipam *m)
-{
-        TREE_FOREACH (n, &m->waiting)
-                svc_touch(m, container_of(n, struct ipam_wait, by_age)->svc);
-}
-
 static void pool_free(struct ipam_pool *p)
 {
         space_drop(p->free);
@@ -397,14 +396,13 @@ static void commit(struct edit *e)
         m->by_order = TAKE(e->by_order);
         m->n_pools = e->n;
         for (size_t i = 0; i < m->n_pools; i++)
-                m->by_order[i]->bit = i % 64;
+                m->by_order[i]->bit = i;
         rehome(m);
+        wait_reset(m, TAKE(e->hot), (e->n + 63) / 64);
         for (size_t i = 0; i < n_old; i++)
                 if (old[i]->flag)
                         pool_free(old[i]);
         free(old);
-        touch_waiting(m);
-        wait_reset(m);
 }
 
 int ipam_set_pools(struct ipam *m, const struct pool *const *pools, size_t n, uint64_t now_ms)

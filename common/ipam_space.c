@@ -68,7 +68,7 @@ void space_drop(struct tree free_[2])
 
 static int ip_key_cmp(const void *key, struct tree_node *node)
 {
-        return ip_cmp(key, &container_of(node, struct ipam_hold, by_ip)->ip);
+        return ip_order(key, &container_of(node, struct ipam_hold, by_ip)->ip);
 }
 
 /* Three sorted sources of addresses that cannot be handed out, read side by side. */
@@ -127,13 +127,13 @@ static bool blockers_next(struct blockers *b, struct ipam_bounds *ret)
         if (node && node->family == b->family && (!one || ip_cmp(node, one) < 0))
                 one = node;
         if (b->i_reserved < b->n_reserved &&
-                (!one || u128_cmp(b->reserved[b->i_reserved].first, ip_to_u128(one)) < 0)) {
+                (!one || u128_cmp(b->reserved[b->i_reserved].first, ip_u128(one)) < 0)) {
                 *ret = b->reserved[b->i_reserved++];
                 return true;
         }
         if (!one)
                 return false;
-        ret->first = ret->last = ip_to_u128(one);
+        ret->first = ret->last = ip_u128(one);
         if (one == node)
                 b->i_node++;
         else
@@ -208,7 +208,7 @@ bool space_first(const struct ipam_pool *p, size_t f, struct ip *ret)
 static struct ipam_span *span_at(const struct ipam *m, const struct ipam_pool *p, const struct ip *ip)
 {
         const struct ipam_range *r = pool_range_at(m, ip);
-        struct span_key k = { r && r->pool == p ? r->order : UINT32_MAX, ip_to_u128(ip) };
+        struct span_key k = { r && r->pool == p ? r->order : UINT32_MAX, ip_u128(ip) };
         struct tree_node *n = tree_at_most(&p->free[fam_index(ip->family)], &k, span_key_cmp);
         struct ipam_span *s = n ? container_of(n, struct ipam_span, node) : NULL;
 
@@ -218,40 +218,53 @@ static struct ipam_span *span_at(const struct ipam *m, const struct ipam_pool *p
 bool space_splits(const struct ipam *m, const struct ipam_pool *p, const struct ip *ip)
 {
         const struct ipam_span *s = span_at(m, p, ip);
-        struct u128 at = ip_to_u128(ip);
+        struct u128 at = ip_u128(ip);
 
         return s && u128_cmp(s->first, at) < 0 && u128_cmp(at, s->last) < 0;
+}
+
+/* The order in the tree stays: the start moves inside the span only. Both ends are usable, so trimming stops at the
+ * other one. */
+static void take_first_of(struct ipam_pool *p, size_t f, struct ipam_span *s)
+{
+        if (u128_cmp(s->first, s->last) == 0) {
+                tree_remove(&p->free[f], &s->node);
+                free(container_of(s, union ipam_cell, span));
+                return;
+        }
+        s->first = u128_add(s->first, u128_of(1));
+        (void)trim(p->def, fam_of(f), &s->first, &s->last);
+}
+
+void space_take_first(struct ipam_pool *p, size_t f)
+{
+        p->n_free[f] = u128_sub(p->n_free[f], u128_of(1));
+        take_first_of(p, f, container_of(tree_first(&p->free[f]), struct ipam_span, node));
 }
 
 void space_take(struct ipam *m, struct ipam_pool *p, const struct ip *ip, union ipam_cell **spare)
 {
         struct ipam_span *s = span_at(m, p, ip), *high;
-        struct u128 at = ip_to_u128(ip), one = u128_of(1), last;
+        struct u128 at = ip_u128(ip), one = u128_of(1), last;
         size_t f = fam_index(ip->family);
 
         if (!s)
                 return;
         p->n_free[f] = u128_sub(p->n_free[f], one);
         last = s->last;
-        if (u128_cmp(s->first, last) == 0) {
-                tree_remove(&p->free[f], &s->node);
-                free(container_of(s, union ipam_cell, span));
-        } else if (u128_cmp(s->first, at) == 0) {
-                /* The order in the tree stays: the start moves inside the span only. Both ends are usable, so
-                 * trimming stops at the other one. */
-                s->first = u128_add(at, one);
-                (void)trim(p->def, ip->family, &s->first, &s->last);
-        } else {
-                s->last = u128_sub(at, one);
-                (void)trim(p->def, ip->family, &s->first, &s->last);
-                if (u128_cmp(at, last) == 0)
-                        return;
-                high = &(*spare)->span;
-                *spare = NULL;
-                *high = (struct ipam_span){ .first = u128_add(at, one), .last = last, .order = s->order };
-                (void)trim(p->def, ip->family, &high->first, &high->last);
-                (void)tree_insert(&p->free[f], &high->node, span_cmp); /* disjoint from all others */
+        if (u128_cmp(s->first, at) == 0) {
+                take_first_of(p, f, s);
+                return;
         }
+        s->last = u128_sub(at, one);
+        (void)trim(p->def, ip->family, &s->first, &s->last);
+        if (u128_cmp(at, last) == 0)
+                return;
+        high = &(*spare)->span;
+        *spare = NULL;
+        *high = (struct ipam_span){ .first = u128_add(at, one), .last = last, .order = s->order };
+        (void)trim(p->def, ip->family, &high->first, &high->last);
+        (void)tree_insert(&p->free[f], &high->node, span_cmp); /* disjoint from all others */
 }
 
 /* Nothing usable lies between @low and @high. */
@@ -267,7 +280,7 @@ void space_give(struct ipam *m, struct ipam_pool *p, const struct ip *ip, union 
 {
         const struct ipam_range *r = pool_range_at(m, ip);
         size_t f = fam_index(ip->family);
-        struct u128 at = ip_to_u128(ip);
+        struct u128 at = ip_u128(ip);
         struct ipam_span *low, *high, *s = &cell->span;
         struct tree_node *n;
 

@@ -21,18 +21,38 @@ static struct ipam_wait *wait_of(struct tree_node *n)
         return n ? container_of(n, struct ipam_wait, by_age) : NULL;
 }
 
-static bool is_special(const struct ipam_wait *w)
+static bool has_bit(const uint64_t *words, size_t n_words, size_t bit)
 {
-        return w->n_ips > 0 || w->svc->group;
+        return bit / 64 < n_words && (words[bit / 64] >> bit % 64 & 1);
+}
+
+static bool waits_for(const struct ipam_wait *w, const struct ipam_pool *p)
+{
+        return has_bit(w->pools, w->n_words, p->bit);
 }
 
 static void count_waiting(struct ipam *m, const struct ipam_wait *w, size_t by)
 {
-        for (size_t bit = 0; bit < 64; bit++)
-                if (w->mask >> bit & 1)
-                        m->n_waiting_bit[bit] += by;
+        for (size_t i = 0; w->n_words > 0 && i < m->n_pools; i++)
+                if (waits_for(w, m->by_order[i]))
+                        m->by_order[i]->n_waiting += by;
         if (w->is_special)
                 m->n_special += by;
+}
+
+int wait_new(struct ipam_wait **ret, const struct ipam *m, const struct ipam_need *need)
+{
+        struct ipam_wait *w = calloc(1, sizeof(*w) + m->n_words * sizeof(*w->pools));
+
+        if (!w)
+                return -ENOMEM;
+        w->need = *need;
+        w->n_words = need->family[0] || need->family[1] ? m->n_words : 0;
+        for (size_t i = 0; w->n_words > 0 && i < m->n_pools; i++)
+                if (m->by_order[i]->flag)
+                        w->pools[i / 64] |= (uint64_t)1 << i % 64;
+        *ret = w;
+        return 0;
 }
 
 void wait_remove(struct ipam *m, struct ipam_svc *s)
@@ -54,7 +74,7 @@ void wait_add(struct ipam *m, struct ipam_svc *s, struct ipam_wait *w)
         wait_remove(m, s);
         w->svc = s;
         w->tried = m->change; /* what is there now was just refused */
-        w->is_special = is_special(w);
+        w->is_special = w->need.n_ips > 0 || s->group;
         s->wait = w;
         (void)tree_insert(&m->waiting, &w->by_age, wait_cmp); /* one for each Service */
         count_waiting(m, w, 1);
@@ -73,19 +93,28 @@ void ipam_stop_waiting(struct ipam *m, const char *key)
 void wait_event(struct ipam *m, const struct ipam_pool *p)
 {
         m->change++;
-        if (m->n_waiting_bit[p->bit] > 0)
-                m->hot |= (uint64_t)1 << p->bit;
+        if (p->n_waiting > 0) {
+                m->hot[p->bit / 64] |= (uint64_t)1 << p->bit % 64;
+                m->is_hot = true;
+        }
         if (m->n_special > 0)
                 m->hot_special = true;
         m->in_pass = false; /* from the oldest again */
 }
 
-void wait_reset(struct ipam *m)
+void wait_reset(struct ipam *m, uint64_t *hot, size_t n_words)
 {
+        free(m->hot);
+        m->hot = hot;
+        m->n_words = n_words;
         m->change++;
-        m->hot = 0;
-        m->hot_special = false;
-        m->in_pass = false;
+        m->is_hot = m->hot_special = m->in_pass = false;
+        for (size_t i = 0; i < m->n_pools; i++)
+                m->by_order[i]->n_waiting = 0;
+        TREE_FOREACH (n, &m->waiting) {
+                wait_of(n)->n_words = 0;
+                svc_touch(m, wait_of(n)->svc);
+        }
 }
 
 static bool may_join(const struct ipam *m, const struct ipam_svc *s, const struct ipam_hold *h)
@@ -112,11 +141,11 @@ static bool can_have_family(const struct ipam *m, const struct ipam_wait *w, siz
         for (size_t i = 0; i < m->n_pools; i++) {
                 const struct ipam_pool *p = m->by_order[i];
 
-                if (w->mask >> p->bit & 1 && !p->error && p->free[f].root)
+                if (p->free[f].root && waits_for(w, p))
                         return true;
         }
         for (const struct ipam_hold *h = w->svc->group ? w->svc->group->holds : NULL; h; h = h->next)
-                if (fam_index(h->ip.family) == f && w->mask >> h->pool->bit & 1 && !svc_slot_on(w->svc, h) &&
+                if (fam_index(h->ip.family) == f && waits_for(w, h->pool) && !svc_slot_on(w->svc, h) &&
                         may_join(m, w->svc, h))
                         return true;
         return false;
@@ -126,32 +155,43 @@ static bool may_succeed(const struct ipam *m, const struct ipam_wait *w)
 {
         bool all = true, any = false;
 
-        for (size_t i = 0; i < w->n_ips; i++)
-                if (!can_have_address(m, w->svc, &w->ips[i]))
+        for (size_t i = 0; i < w->need.n_ips; i++)
+                if (!can_have_address(m, w->svc, &w->need.ips[i]))
                         return false;
-        if (w->n_ips > 0)
+        if (w->need.n_ips > 0)
                 return true;
         for (size_t f = 0; f < 2; f++) {
-                bool can = w->need[f] && can_have_family(m, w, f);
+                bool can = w->need.family[f] && can_have_family(m, w, f);
 
                 any |= can;
-                all &= can || !w->need[f];
+                all &= can || !w->need.family[f];
         }
-        return w->need_all ? any && all : any;
+        return w->need.all ? any && all : any;
 }
 
 /* Pools that have nothing free any more are of no use to anybody: this ends a pass early. */
 static void cool_pools(struct ipam *m)
 {
-        uint64_t hot = 0;
+        bool any = false;
 
-        for (size_t i = 0; m->hot && i < m->n_pools; i++) {
+        for (size_t i = 0; m->is_hot && i < m->n_pools; i++) {
                 const struct ipam_pool *p = m->by_order[i];
 
-                if (p->free[0].root || p->free[1].root)
-                        hot |= (uint64_t)1 << p->bit;
+                if (!p->free[0].root && !p->free[1].root)
+                        m->hot[i / 64] &= ~((uint64_t)1 << i % 64);
+                any |= has_bit(m->hot, m->n_words, i);
         }
-        m->hot &= hot;
+        m->is_hot = any;
+}
+
+static bool is_concerned(const struct ipam *m, const struct ipam_wait *w)
+{
+        if (w->is_special && m->hot_special)
+                return true;
+        for (size_t i = 0; i < w->n_words; i++)
+                if (w->pools[i] & m->hot[i])
+                        return true;
+        return false;
 }
 
 static const char *woken_waiting(struct ipam *m)
@@ -162,17 +202,16 @@ static const char *woken_waiting(struct ipam *m)
         if (!m->in_pass)
                 m->cursor = wait_of(tree_first(&m->waiting));
         m->in_pass = true;
-        while ((m->hot || m->hot_special) && (w = m->cursor)) {
+        while ((m->is_hot || m->hot_special) && (w = m->cursor)) {
                 m->cursor = wait_of(tree_next(&w->by_age));
-                if (w->tried == m->change || !((w->mask & m->hot) || (w->is_special && m->hot_special)) ||
-                        !may_succeed(m, w))
+                if (w->tried == m->change || !is_concerned(m, w) || !may_succeed(m, w))
                         continue;
                 w->tried = m->change;
                 return w->svc->key;
         }
-        m->hot = 0;
-        m->hot_special = false;
-        m->in_pass = false;
+        if (m->n_words > 0)
+                memset(m->hot, 0, m->n_words * sizeof(*m->hot));
+        m->is_hot = m->hot_special = m->in_pass = false;
         return NULL;
 }
 
@@ -186,5 +225,5 @@ const char *ipam_woken(struct ipam *m)
                 svc_untouch(m, s);
                 return s->key;
         }
-        return m->hot || m->hot_special ? woken_waiting(m) : NULL;
+        return m->is_hot || m->hot_special ? woken_waiting(m) : NULL;
 }

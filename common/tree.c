@@ -76,20 +76,11 @@ static struct tree_node *fix(struct tree *t, struct tree_node *p, int heavy, boo
         return top;
 }
 
-struct tree_node *tree_insert(struct tree *t, struct tree_node *node, tree_cmp cmp)
+void tree_link(struct tree *t, struct tree_node *node, struct tree_node *parent, int side)
 {
-        struct tree_node *p = NULL;
-        int side = 0;
+        struct tree_node *p = parent;
         bool shrunk;
 
-        for (struct tree_node *n = t->root; n; n = n->child[side]) {
-                int c = cmp(node, n);
-
-                if (c == 0)
-                        return n;
-                p = n;
-                side = c > 0;
-        }
         node->child[0] = node->child[1] = NULL;
         node->up = (uintptr_t)p;
         set_balance(node, 0);
@@ -110,6 +101,22 @@ struct tree_node *tree_insert(struct tree *t, struct tree_node *node, tree_cmp c
                 if (b != 0)
                         break;
         }
+}
+
+struct tree_node *tree_insert(struct tree *t, struct tree_node *node, tree_cmp cmp)
+{
+        struct tree_node *p = NULL;
+        int side = 0;
+
+        for (struct tree_node *n = t->root; n; n = n->child[side]) {
+                int c = cmp(node, n);
+
+                if (c == 0)
+                        return n;
+                p = n;
+                side = c > 0;
+        }
+        tree_link(t, node, p, side);
         return NULL;
 }
 

@@ -25,6 +25,9 @@ typedef int (*tree_cmp)(struct tree_node *a, struct tree_node *b);
 
 /* NULL, or the equal node that is there already (then nothing changed). */
 struct tree_node *tree_insert(struct tree *t, struct tree_node *node, tree_cmp cmp);
+/* The second half of tree_insert(), for who searched the place himself: @node becomes child @side of @parent, which has
+ * none there. @parent NULL: the tree is empty. */
+void tree_link(struct tree *t, struct tree_node *node, struct tree_node *parent, int side);
 void tree_remove(struct tree *t, struct tree_node *node); /* @node must be in @t */
 
 struct tree_node *tree_find(const struct tree *t, const void *key, tree_key_cmp cmp);

@@ -93,9 +93,19 @@ static void audit_pool(const struct ipam *m, const struct ipam_pool *p)
         }
 }
 
+static bool audit_svc(const struct ipam_svc *s)
+{
+        ck_assert_msg(s->slot[0].hold || !s->slot[1].hold, "%s: second slot without the first", s->key);
+        if (s->slot[1].hold)
+                ck_assert_uint_ne(s->slot[0].hold->ip.family, s->slot[1].hold->ip.family);
+        if (s->wait)
+                ck_assert_ptr_eq(s->wait->svc, s);
+        return s->group != NULL;
+}
+
 void ipam_audit(const struct ipam *m)
 {
-        size_t n_cooling = 0, n_special = 0, n_bit = 0, n_groups = 0;
+        size_t n_cooling = 0, n_special = 0, n_bit = 0, n_groups = 0, n_svcs = 0;
 
         TREE_FOREACH (n, &m->held) {
                 audit_hold(m, container_of(n, struct ipam_hold, by_ip));
@@ -104,17 +114,14 @@ void ipam_audit(const struct ipam *m)
         ck_assert_uint_eq(n_cooling, m->n_cooling);
         for (size_t i = 0; i < m->n_pools; i++)
                 audit_pool(m, m->by_name[i]);
-        TREE_FOREACH (n, &m->svcs) {
-                const struct ipam_svc *s = container_of(n, struct ipam_svc, by_key);
-
-                n_groups += s->group != NULL;
-                ck_assert_msg(
-                        s->slot[0].hold || !s->slot[1].hold, "%s: second slot without the first", s->key);
-                if (s->slot[1].hold)
-                        ck_assert_uint_ne(s->slot[0].hold->ip.family, s->slot[1].hold->ip.family);
-                if (s->wait)
-                        ck_assert_ptr_eq(s->wait->svc, s);
+        for (size_t i = 0; i < m->n_buckets; i++) {
+                for (const struct ipam_svc *s = m->buckets[i]; s; s = s->next) {
+                        ck_assert_ptr_eq(svc_find(m, s->key), s);
+                        n_groups += audit_svc(s);
+                        n_svcs++;
+                }
         }
+        ck_assert_uint_eq(n_svcs, m->n_svcs);
         TREE_FOREACH (n, &m->groups)
                 n_groups -= container_of(n, struct ipam_group, by_key)->n_refs;
         ck_assert_uint_eq(n_groups, 0);
@@ -123,10 +130,11 @@ void ipam_audit(const struct ipam *m)
 
                 ck_assert_ptr_eq(w->svc->wait, w);
                 n_special += w->is_special;
-                n_bit += (size_t)__builtin_popcountll(w->mask);
+                for (size_t i = 0; i < w->n_words; i++)
+                        n_bit += (size_t)__builtin_popcountll(w->pools[i]);
         }
-        for (size_t i = 0; i < 64; i++)
-                n_bit -= m->n_waiting_bit[i];
+        for (size_t i = 0; i < m->n_pools; i++)
+                n_bit -= m->by_order[i]->n_waiting;
         ck_assert_uint_eq(n_bit, 0);
         ck_assert_uint_eq(n_special, m->n_special);
 }

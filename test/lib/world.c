@@ -147,6 +147,30 @@ static struct object *pool_from(const char *name, const char *text)
                 &(struct object_text){ "metallb-system", name, age, buf_str(&meta), buf_str(&spec), NULL });
 }
 
+static void line_pool(struct world *w, const char *name, const char *rest)
+{
+        struct object *o = pool_from(name, rest);
+
+        for (size_t i = 0; i < w->n_pools; i++)
+                if (strcmp(w->pools[i].name, name) == 0) {
+                        object_free(w->pools[i].o);
+                        w->pools[i].o = o;
+                        return;
+                }
+        ck_assert_uint_lt(w->n_pools, WORLD_POOLS);
+        w->pools[w->n_pools++] = (struct world_pool){ strdup(name), o };
+}
+
+void world_describe_pool(struct world *w, const char *line)
+{
+        CLEANUP(freep) char *copy = strdup(line);
+        char *rest = copy, *name;
+
+        (void)strsep(&rest, " ");
+        name = strsep(&rest, " ");
+        line_pool(w, name, strchr(strchr(line, ' ') + 1, ' '));
+}
+
 static void del_pool(struct world *w, const char *name)
 {
         for (size_t i = 0; i < w->n_pools; i++) {
@@ -168,20 +192,6 @@ void world_rename_pool(struct world *w, const char *name, const char *now)
                         w->pools[i].o->name = w->pools[i].name; /* the text that it was made of is not kept */
                 }
         world_set_pools(w);
-}
-
-static void line_pool(struct world *w, const char *name, const char *rest)
-{
-        struct object *o = pool_from(name, rest);
-
-        for (size_t i = 0; i < w->n_pools; i++)
-                if (strcmp(w->pools[i].name, name) == 0) {
-                        object_free(w->pools[i].o);
-                        w->pools[i].o = o;
-                        return;
-                }
-        ck_assert_uint_lt(w->n_pools, WORLD_POOLS);
-        w->pools[w->n_pools++] = (struct world_pool){ strdup(name), o };
 }
 
 static void line_nodes(struct world *w, char *rest)
@@ -390,7 +400,7 @@ bool world_line(struct world *w, const char *line)
         name = strsep(&rest, " ");
         (void)snprintf(key, sizeof(key), "%s%s", name && strchr(name, '/') ? "" : "d/", name ? name : "");
         if (strcmp(verb, "pool") == 0) {
-                line_pool(w, name, rest ? strchr(strchr(line, ' ') + 1, ' ') : "");
+                world_describe_pool(w, line);
                 world_set_pools(w);
         } else if (strcmp(verb, "nopool") == 0) {
                 del_pool(w, name);

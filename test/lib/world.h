@@ -56,6 +56,7 @@ void world_fini(struct world *w);
 /* Runs one line of the list above; false: not one of these commands. */
 bool world_line(struct world *w, const char *line);
 int world_set_pools(struct world *w); /* tells the allocator; done by every pool line */
+void world_describe_pool(struct world *w, const char *line); /* "pool ..." without telling the allocator */
 void world_rename_pool(struct world *w, const char *name, const char *now); /* in one step */
 struct world_svc *world_svc(struct world *w, const char *key); /* NULL: none */
 const struct service *world_service(struct world_svc *s);
