@@ -60,6 +60,7 @@ struct model {
         unsigned n_watches;
         const char *broken_name; /* listed and watched without content that decodes */
         size_t padding; /* added to objects of @broken_name */
+        bool padding_first; /* so that the limit comes before the name */
         enum fault script[SCRIPT]; /* of the next requests; then FINE */
         unsigned script_len, script_at;
         bool random_faults, bookmarks;
@@ -79,19 +80,32 @@ struct model {
 
 /* ---- the server ---- */
 
+static void add_padding(const struct model *m, struct buf *b)
+{
+        buf_adds(b, "\"pad\":\"");
+        for (size_t i = 0; i < m->padding; i++)
+                buf_addc(b, 'x');
+        buf_addc(b, '"');
+}
+
 static void add_object(const struct model *m, struct buf *b, int name, unsigned rv)
 {
+        bool broken;
         char text[16];
 
         (void)snprintf(text, sizeof(text), "n%d", name);
+        broken = m->broken_name && strcmp(m->broken_name, text) == 0;
+        buf_addc(b, '{');
+        if (broken && m->padding_first) {
+                add_padding(m, b);
+                buf_addc(b, ',');
+        }
         buf_addf(b,
-                "{\"metadata\":{\"name\":\"%s\",\"namespace\":\"ns\",\"resourceVersion\":\"%u\",\"labels\":{\"}\":\"\\\"\"}}",
+                "\"metadata\":{\"name\":\"%s\",\"namespace\":\"ns\",\"resourceVersion\":\"%u\",\"labels\":{\"}\":\"\\\"\"}}",
                 text, rv);
-        if (m->broken_name && strcmp(m->broken_name, text) == 0) {
-                buf_adds(b, ",\"pad\":\"");
-                for (size_t i = 0; i < m->padding; i++)
-                        buf_addc(b, 'x');
-                buf_addc(b, '"');
+        if (broken && !m->padding_first) {
+                buf_addc(b, ',');
+                add_padding(m, b);
         }
         buf_addc(b, '}');
 }
@@ -717,6 +731,42 @@ START_TEST(a_bad_object_keeps_its_old_state)
 }
 END_TEST
 
+static bool has_relisted(void *ctx)
+{
+        return lists(ctx) >= 2 && ((struct model *)ctx)->n_watches > 0;
+}
+
+/* A list with an object that cannot even be named: any known object may be the one, so none may be called gone. */
+START_TEST(a_nameless_object_stops_deletes)
+{
+        struct model m = { .rng = { 1 }, .padding = 2000, .padding_first = true };
+
+        open_client(&m);
+        fill(&m);
+        start(&m);
+        wait_for(&m, is_watching);
+        m.broken_name = "n4";
+        m.oldest = m.rv + 1;
+        end_watches(&m, true);
+        change(&m, 4, false);
+        change(&m, 5, false);
+        change(&m, 6, true);
+        m.oldest = m.rv;
+        wait_for(&m, has_relisted);
+        ck_assert_uint_eq(m.n_bad, 1);
+        ck_assert_str_eq(m.bad_name, "");
+        ck_assert_ptr_nonnull(informer_get(m.inf, "ns", "n4"));
+        ck_assert_ptr_nonnull(informer_get(m.inf, "ns", "n6")); /* late, but never wrong about n4 */
+        m.broken_name = NULL;
+        m.oldest = m.rv + 1;
+        end_watches(&m, true);
+        change(&m, 7, false);
+        wait_for(&m, is_watching_again);
+        ck_assert_ptr_null(informer_get(m.inf, "ns", "n6"));
+        finish(&m);
+}
+END_TEST
+
 static void watch_line(struct model *m, const char *line)
 {
         for (unsigned i = 0; i < m->n_watches; i++)
@@ -897,6 +947,7 @@ int main(void)
         tcase_add_test(tc, a_relist_tells_only_what_changed);
         tcase_add_test(tc, a_bookmark_moves_the_version);
         tcase_add_loop_test(tc, a_bad_object_keeps_its_old_state, 0, 2);
+        tcase_add_test(tc, a_nameless_object_stops_deletes);
         tcase_add_test(tc, odd_events_are_passed_over);
         tcase_add_test(tc, short_watches_slow_down);
         suite_add_tcase(s, tc);
