@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* confstate - level-triggered: every event (the object changed, a new report, an answer, a timer) ends in step(), which
  * compares what is there with what should be and sends at most one request. After a write that worked it waits for
- * the change to come back by the watch, so that an old copy is not mended twice.
+ * the version the server answered with to come by the watch (which may be faster than the answer), so that an old
+ * copy is not mended twice.
  *
  * Failures: of the watch - the informer retries; of a write - a pause of 1 s doubling to 5 minutes. Both are said once an
  * hour at most, and only where they will not pass by themselves (the kind is not served, or not permitted). */
 #include "common/kube/confstate.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -38,6 +40,7 @@ struct confstate {
         enum confstate_result result;
         char *message; /* of the condition, and the errorSummary; "" when all is well */
         enum phase phase;
+        char echo[64]; /* the resourceVersion waited for */
         struct kube_request *request;
         uv_timer_t timer;
         struct backoff backoff;
@@ -231,6 +234,22 @@ static void complain(struct confstate *c, int code, const char *words)
                         F_STR("name", c->name), F_STR("reason", words), F_ERR(code));
 }
 
+/* The version in the answer into c->echo, "" if it cannot be read. */
+static void read_echo(struct confstate *c, const struct kube_response *res)
+{
+        CLEANUP(json_deletep) cJSON *tree = NULL;
+
+        c->echo[0] = '\0';
+        if (json_parse(&tree, res->body, res->len) == 0)
+                (void)snprintf(
+                        c->echo, sizeof(c->echo), "%s", json_str_at(tree, "metadata.resourceVersion", ""));
+}
+
+static bool is_echo(const struct confstate *c, const struct object *o)
+{
+        return o && strcmp(o->rv, c->echo) == 0;
+}
+
 static void on_done(void *ctx, const struct kube_response *res)
 {
         struct confstate *c = ctx;
@@ -239,7 +258,8 @@ static void on_done(void *ctx, const struct kube_response *res)
         c->request = NULL;
         if (!c->closing && code == 0) {
                 backoff_reset(&c->backoff);
-                pause_for(c, ECHOING, ECHO_MS);
+                read_echo(c, res);
+                pause_for(c, ECHOING, is_echo(c, informer_get(c->informer, c->ns, c->name)) ? 0 : ECHO_MS);
         } else if (!c->closing) {
                 complain(c, code, res->error);
                 pause_for(c, PAUSING, backoff_next_after(&c->backoff, &c->rng, res->retry_after_s));
@@ -300,11 +320,11 @@ static void on_change(void *ctx, const struct object *old, const struct object *
         struct confstate *c = ctx;
 
         (void)old;
-        (void)now;
-        if (c->closing || (c->phase != ECHOING && c->phase != IDLE))
+        if (c->closing || (c->phase != IDLE && c->phase != ECHOING))
                 return;
         /* Not from here: the informer is in the middle of its change. */
-        pause_for(c, ECHOING, 0);
+        if (c->phase == IDLE || !now || is_echo(c, now))
+                pause_for(c, ECHOING, 0);
 }
 
 static void on_synced(void *ctx)

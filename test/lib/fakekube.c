@@ -280,7 +280,7 @@ static void reply_json(struct fake_conn *c, int status, const cJSON *json)
 {
         char *text = cJSON_PrintUnformatted(json);
 
-        fake_reply(c, status, "Content-Type: application/json\r\n", text);
+        fake_reply(c, status, "", text);
         cJSON_free(text);
 }
 
@@ -291,7 +291,7 @@ static void reply_status(struct fake_conn *c, int status)
         (void)snprintf(body, sizeof(body),
                 "{\"kind\":\"Status\",\"status\":\"Failure\",\"code\":%d,\"message\":\"fake answer %d\"}",
                 status, status);
-        fake_reply(c, status, "Content-Type: application/json\r\n", body);
+        fake_reply(c, status, "", body);
 }
 
 static void serve_list(struct fakekube *k, struct fake_conn *c, const struct target *t)
@@ -311,7 +311,7 @@ static void serve_list(struct fakekube *k, struct fake_conn *c, const struct tar
                 first = false;
         }
         buf_adds(&b, "]}");
-        fake_reply(c, 200, "Content-Type: application/json\r\n", buf_str(&b));
+        fake_reply(c, 200, "", buf_str(&b));
 }
 
 static void serve_watch(struct fakekube *k, struct fake_conn *c, const struct target *t)
@@ -326,7 +326,7 @@ static void serve_watch(struct fakekube *k, struct fake_conn *c, const struct ta
                 .collection = strdup(t->path),
                 .query = strdup(t->query),
                 .rv = strtoul(rv, NULL, 10) };
-        fake_begin(c, 200, "Content-Type: application/json\r\n");
+        fake_begin(c, 200, "");
         tell(k, w);
 }
 
