@@ -35,12 +35,13 @@ struct target { /* of a request, taken apart */
 
 struct fakekube {
         struct fake *server;
-        struct item *items, **items_tail;
+        struct item *items;
         struct change *changes, **changes_tail;
         struct watch watches[WATCHES_MAX];
         size_t n_watches;
         unsigned long rv;
         unsigned names;
+        bool held;
         struct buf writes, reads;
         char fail_method[16], fail_target[256];
         int fail_status;
@@ -200,7 +201,7 @@ static void changed(struct fakekube *k, const char *type, const char *collection
         c->json = cJSON_Duplicate(json, true);
         *k->changes_tail = c;
         k->changes_tail = &c->next;
-        for (size_t i = 0; i < k->n_watches; i++)
+        for (size_t i = 0; i < k->n_watches && !k->held; i++)
                 tell(k, &k->watches[i]);
 }
 
@@ -483,7 +484,6 @@ struct fakekube *fakekube_new(uv_loop_t *loop)
 {
         struct fakekube *k = calloc(1, sizeof(*k));
 
-        k->items_tail = &k->items;
         k->changes_tail = &k->changes;
         k->server = fake_new(loop, on_request, k);
         return k;
@@ -585,6 +585,13 @@ unsigned fakekube_reads(const struct fakekube *k, const char *substring)
                 p += len + (p[len] == '\n');
         }
         return n;
+}
+
+void fakekube_hold_watches(struct fakekube *k, bool hold)
+{
+        k->held = hold;
+        for (size_t i = 0; i < k->n_watches && !hold; i++)
+                tell(k, &k->watches[i]);
 }
 
 void fakekube_fail(struct fakekube *k, const char *method, const char *substring, int status, unsigned times)

@@ -28,5 +28,7 @@ const char *fakekube_writes(const struct fakekube *k);
 void fakekube_reset_writes(struct fakekube *k);
 unsigned fakekube_reads(const struct fakekube *k, const char *substring); /* GETs whose target has it */
 
+/* While held, watches are told nothing; afterwards everything they missed: a watch slower than the answers. */
+void fakekube_hold_watches(struct fakekube *k, bool hold);
 /* The next @times requests of @method whose target contains @substring are answered with @status; 0 as status: never. */
 void fakekube_fail(struct fakekube *k, const char *method, const char *substring, int status, unsigned times);

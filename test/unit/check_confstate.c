@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include "common/log.h"
 #include "test/lib/fakeapi.h"
 #include "test/lib/fakekube.h"
+#include "test/lib/fault.h"
 #include "test/lib/unit.h"
 
 #define STATES "/apis/metallb.io/v1beta1/namespaces/lb/configurationstates"
@@ -173,6 +175,54 @@ START_TEST(a_restart_writes_nothing)
 }
 END_TEST
 
+/* The watch lags behind the answers: nothing is written twice for that. */
+START_TEST(a_slow_watch)
+{
+        struct rig r;
+
+        rig_init(&r, "n1");
+        fake_run_for(&r.loop, 100);
+        fakekube_reset_writes(r.api);
+        fakekube_hold_watches(r.api, true);
+        confstate_report(r.state, CONFSTATE_VALID, "");
+        expect_writes(&r, "PATCH configurationstates/status; ");
+        confstate_report(r.state, CONFSTATE_INVALID, "x");
+        expect_writes(&r, "");
+        fakekube_hold_watches(r.api, false);
+        expect_writes(&r, "PATCH configurationstates/status; ");
+        rig_fini(&r);
+}
+END_TEST
+
+START_TEST(survives_no_memory_at_birth)
+{
+        struct rig r;
+        unsigned n;
+
+        rig_init(&r, "n1");
+        for (n = 0;; n++) {
+                struct confstate *c = NULL;
+                bool failed;
+                int code;
+
+                fault_arm(n);
+                code = confstate_new(
+                        &c, &r.loop, &(struct confstate_conf){ .kube = r.kube, .ns = "lb", .node = "n1" });
+                failed = fault_disarm();
+                ck_assert_int_eq(code, failed ? -ENOMEM : 0);
+                if (!failed) {
+                        confstate_close(r.state, on_closed, &r);
+                        ck_assert(fake_run_until(&r.loop, state_closed, &r));
+                        r.n_closed = 0;
+                        r.state = c;
+                        break;
+                }
+        }
+        ck_assert_uint_gt(n, 3);
+        rig_fini(&r);
+}
+END_TEST
+
 static const int failures[] = { 500, 503, 429, 409, 422, 403 };
 
 START_TEST(tries_again)
@@ -236,6 +286,8 @@ int main(void)
         tcase_add_test(tc, made_reported_and_left_alone);
         tcase_add_test(tc, mended_when_touched);
         tcase_add_test(tc, a_restart_writes_nothing);
+        tcase_add_test(tc, a_slow_watch);
+        tcase_add_test(tc, survives_no_memory_at_birth);
         tcase_add_loop_test(tc, tries_again, 0, (int)ARRAY_LEN(failures));
         tcase_add_test(tc, a_long_text_is_cut_between_characters);
         tcase_add_loop_test(tc, closes_at_any_step, 0, 30);
