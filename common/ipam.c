@@ -499,6 +499,10 @@ static struct ipam_pool *bad_pool_for(const struct ipam *m, const struct request
                 if (p->error && ((p->last && def_covers(p->last, ip)) || def_covers(p->def, ip)))
                         return p;
         }
+        /* The annotation names the pool of the first of two addresses only. */
+        for (size_t i = 0; *q->current_pool && q->n_current == 2 && i < m->n_pools; i++)
+                if (m->by_name[i]->def->error)
+                        return m->by_name[i];
         return NULL;
 }
 

@@ -137,8 +137,8 @@ struct ipam_held {
 bool ipam_get(const struct ipam *m, const char *key, struct ipam_held *ret);
 
 /* Makes the Service known and its holding exactly those of @ips (0..2, families differ) that it may keep, as it is now:
- * pool, keys, ports. It may keep withheld addresses, and those of a bad pool that it held before, that the readable part
- * of the pool covers, or that its annotation says came from there. @why (may be NULL) gets a refusal for each lost one.
+ * pool, keys, ports. It may keep withheld addresses, and those of a bad pool that it held before, that the last good
+ * definition or the readable part of the pool covers, or that its annotation says came from there. @why (may be NULL) gets a refusal for each lost one.
  * Returns the number kept, or -ENOMEM. */
 int ipam_claim(struct ipam *m, const struct request *q, const struct ip *ips, size_t n, uint64_t now_ms,
         struct ipam_why *why) MUST_CHECK;

@@ -536,14 +536,30 @@ static int age_cmp(const void *a, const void *b)
         return key_cmp(x, y);
 }
 
-static int claim_one(struct ipam *m, const struct plan_in *in, uint64_t now_ms)
+/* It holds something that it asked to give up. If its move was decided, but not written before a crash, the address may be
+ * somebody else's by now. */
+static bool is_leaving(const struct request *q)
+{
+        bool leaves = *q->pool && *q->current_pool && strcmp(q->pool, q->current_pool) != 0;
+
+        for (size_t i = 0; q->n_ips > 0 && i < q->n_current; i++) {
+                bool asked = false;
+
+                for (size_t j = 0; j < q->n_ips; j++)
+                        asked |= ip_equal(&q->current[i], &q->ips[j]);
+                leaves |= !asked;
+        }
+        return leaves;
+}
+
+static int claim_one(struct ipam *m, const struct plan_in *in, bool leaving, uint64_t now_ms)
 {
         CLEANUP(arena_freep) struct arena *a = arena_new(256);
         struct request q;
         struct ip ips[2];
         int r = a ? request_init(&q, a, in->service, in->ns_labels) : -ENOMEM;
 
-        if (r == 0 && !keeps_nothing(&q))
+        if (r == 0 && !keeps_nothing(&q) && is_leaving(&q) == leaving)
                 r = ipam_claim(m, &q, ips, claimed(m, &q, ips), now_ms, NULL);
         return MIN(r, 0);
 }
@@ -554,8 +570,11 @@ int plan_claim_all(struct ipam *m, const struct plan_conf *conf, struct plan_in 
 
         if (n > 1)
                 qsort(v, n, sizeof(*v), age_cmp);
-        for (size_t i = 0; r == 0 && i < n; i++)
-                if (is_ours(conf, v[i].service))
-                        r = claim_one(m, &v[i], now_ms);
+        for (size_t i = 0; r == 0 && i < 2 * n; i++) {
+                const struct plan_in *in = &v[i % n];
+
+                if (is_ours(conf, in->service))
+                        r = claim_one(m, in, i >= n, now_ms);
+        }
         return r;
 }

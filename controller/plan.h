@@ -76,7 +76,8 @@ struct plan {
 };
 
 /* Claims what every status says, before anything new is given out: sorts @v oldest first (creation time, then key), so
- * that of two Services which claim one address the older keeps it. Nothing is written for it: plan_service() follows
+ * that of two Services which claim one address the older keeps it; those that hold something else than they ask for come
+ * after all others. Nothing is written for it: plan_service() follows
  * for each. 0 or -ENOMEM (then call it again). */
 int plan_claim_all(struct ipam *m, const struct plan_conf *conf, struct plan_in *v, size_t n,
         uint64_t now_ms) MUST_CHECK;

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "test/lib/audit.h"
 
-#include <check.h>
-
 #include "common/ipam_int.h"
 
 static void audit_hold(const struct ipam *m, const struct ipam_hold *h)
@@ -11,24 +9,23 @@ static void audit_hold(const struct ipam *m, const struct ipam_hold *h)
         char ip[IP_TEXT_MAX];
 
         ip_format(&h->ip, ip);
-        ck_assert_msg(h->users || h->until_ms > 0, "%s has no users and does not cool", ip);
-        ck_assert_msg(!h->users || h->until_ms == 0, "%s has users and cools", ip);
-        ck_assert_msg(r ? r->pool == h->pool : h->pool->error != NULL, "%s is held from the wrong pool", ip);
+        MUST_MSG(h->users || h->until_ms > 0, "%s has no users and does not cool", ip);
+        MUST_MSG(!h->users || h->until_ms == 0, "%s has users and cools", ip);
+        MUST_MSG(r ? r->pool == h->pool : h->pool->error != NULL, "%s is held from the wrong pool", ip);
         for (const struct ipam_slot *u = h->users; u; u = u->next) {
-                ck_assert_ptr_eq(u->hold, h);
-                ck_assert_ptr_eq(*u->prev, u);
+                MUST(u->hold == h);
+                MUST(*u->prev == u);
                 if (u->next || u != h->users)
-                        ck_assert_msg(
-                                h->group && u->svc->group == h->group, "%s: users without a common key", ip);
-                ck_assert_ptr_eq(u->svc->group, h->group);
+                        MUST_MSG(h->group && u->svc->group == h->group, "%s: users without a common key", ip);
+                MUST(u->svc->group == h->group);
                 for (const struct ipam_slot *v = u->next; v; v = v->next) {
                         const struct ipam_svc *who;
                         uint32_t port;
 
-                        ck_assert_ptr_ne(u->svc, v->svc);
+                        MUST(u->svc != v->svc);
                         if (v->next == NULL)
-                                ck_assert_msg(!share_refuses(h, u->svc, u->svc->group, u->svc->ports,
-                                                      u->svc->n_ports, &who, &port),
+                                MUST_MSG(!share_refuses(h, u->svc, u->svc->group, u->svc->ports,
+                                                 u->svc->n_ports, &who, &port),
                                         "%s: %s and %s collide", ip, u->svc->key, who->key);
                 }
         }
@@ -44,22 +41,21 @@ static void audit_spans(const struct ipam *m, const struct ipam_pool *p, size_t 
                 struct ip first = ip_from_u128(fam_of(f), s->first), end = ip_from_u128(fam_of(f), s->last);
                 const struct ipam_range *r = pool_range_at(m, &first);
 
-                ck_assert_int_le(u128_cmp(s->first, s->last), 0);
-                ck_assert_msg(r && r->pool == p && r->order == s->order && pool_range_at(m, &end) == r,
+                MUST(u128_cmp(s->first, s->last) <= 0);
+                MUST_MSG(r && r->pool == p && r->order == s->order && pool_range_at(m, &end) == r,
                         "span outside its range");
-                ck_assert_msg(!p->def->avoid_buggy || (!ip_is_buggy(&first) && !ip_is_buggy(&end)),
+                MUST_MSG(!p->def->avoid_buggy || (!ip_is_buggy(&first) && !ip_is_buggy(&end)),
                         "span ends buggy");
-                ck_assert_msg(
-                        !pool_withholds(m, p, &first) && !pool_withholds(m, p, &end), "span ends withheld");
+                MUST_MSG(!pool_withholds(m, p, &first) && !pool_withholds(m, p, &end), "span ends withheld");
                 if (last && last->order == s->order)
-                        ck_assert_msg(
+                        MUST_MSG(
                                 u128_cmp(u128_add(last->last, u128_of(1)), s->first) < 0, "spans not joined");
                 sum = u128_add_sat(sum, span_usable(p->def, fam_of(f), s->first, s->last));
                 last = s;
         }
         if (p->def->capacity[f].hi == UINT64_MAX) /* ::/0 has one more than fits: it is not counted */
                 return;
-        ck_assert_msg(u128_cmp(sum, p->n_free[f]) == 0, "pool %s: free count is wrong", p->def->name);
+        MUST_MSG(u128_cmp(sum, p->n_free[f]) == 0, "pool %s: free count is wrong", p->def->name);
 }
 
 static void audit_pool(const struct ipam *m, const struct ipam_pool *p)
@@ -77,29 +73,28 @@ static void audit_pool(const struct ipam *m, const struct ipam_pool *p)
                 TREE_FOREACH (k, &p->free[f]) {
                         const struct ipam_span *s = container_of(k, struct ipam_span, node);
 
-                        ck_assert_msg(
-                                u128_cmp(at, s->first) < 0 || u128_cmp(at, s->last) > 0, "held and free");
+                        MUST_MSG(u128_cmp(at, s->first) < 0 || u128_cmp(at, s->last) > 0, "held and free");
                 }
         }
         for (size_t f = 0; f < 2; f++) {
                 struct u128 used = u128_add_sat(p->n_free[f], u128_of(p->n_assigned[f]));
 
-                ck_assert_uint_eq(assigned[f], p->n_assigned[f]);
+                MUST(assigned[f] == p->n_assigned[f]);
                 audit_spans(m, p, f);
                 if (p->error)
-                        ck_assert_ptr_null(p->free[f].root);
+                        MUST(p->free[f].root == NULL);
                 else
-                        ck_assert_int_le(u128_cmp(used, p->def->capacity[f]), 0);
+                        MUST(u128_cmp(used, p->def->capacity[f]) <= 0);
         }
 }
 
 static bool audit_svc(const struct ipam_svc *s)
 {
-        ck_assert_msg(s->slot[0].hold || !s->slot[1].hold, "%s: second slot without the first", s->key);
+        MUST_MSG(s->slot[0].hold || !s->slot[1].hold, "%s: second slot without the first", s->key);
         if (s->slot[1].hold)
-                ck_assert_uint_ne(s->slot[0].hold->ip.family, s->slot[1].hold->ip.family);
+                MUST(s->slot[0].hold->ip.family != s->slot[1].hold->ip.family);
         if (s->wait)
-                ck_assert_ptr_eq(s->wait->svc, s);
+                MUST(s->wait->svc == s);
         return s->group != NULL;
 }
 
@@ -111,30 +106,30 @@ void ipam_audit(const struct ipam *m)
                 audit_hold(m, container_of(n, struct ipam_hold, by_ip));
                 n_cooling += container_of(n, struct ipam_hold, by_ip)->users == NULL;
         }
-        ck_assert_uint_eq(n_cooling, m->n_cooling);
+        MUST(n_cooling == m->n_cooling);
         for (size_t i = 0; i < m->n_pools; i++)
                 audit_pool(m, m->by_name[i]);
         for (size_t i = 0; i < m->n_buckets; i++) {
                 for (const struct ipam_svc *s = m->buckets[i]; s; s = s->next) {
-                        ck_assert_ptr_eq(svc_find(m, s->key), s);
+                        MUST(svc_find(m, s->key) == s);
                         n_groups += audit_svc(s);
                         n_svcs++;
                 }
         }
-        ck_assert_uint_eq(n_svcs, m->n_svcs);
+        MUST(n_svcs == m->n_svcs);
         TREE_FOREACH (n, &m->groups)
                 n_groups -= container_of(n, struct ipam_group, by_key)->n_refs;
-        ck_assert_uint_eq(n_groups, 0);
+        MUST(n_groups == 0);
         TREE_FOREACH (n, &m->waiting) {
                 const struct ipam_wait *w = container_of(n, struct ipam_wait, by_age);
 
-                ck_assert_ptr_eq(w->svc->wait, w);
+                MUST(w->svc->wait == w);
                 n_special += w->is_special;
                 for (size_t i = 0; i < w->n_words; i++)
                         n_bit += (size_t)__builtin_popcountll(w->pools[i]);
         }
         for (size_t i = 0; i < m->n_pools; i++)
                 n_bit -= m->by_order[i]->n_waiting;
-        ck_assert_uint_eq(n_bit, 0);
-        ck_assert_uint_eq(n_special, m->n_special);
+        MUST(n_bit == 0);
+        MUST(n_special == m->n_special);
 }

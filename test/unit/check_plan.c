@@ -297,6 +297,16 @@ static const struct script scripts[] = {
           "restart\ny assigned pool=a " ASSIGNED("10.0.0.1") "\nx assigned [10.0.0.0] pool=a " ASSIGNED("10.0.0.0")
           " N:ClearAssignment: the current IP of \"d/x\" is not allowed any more: 10.0.0.1 is used by Service d/y without a common sharing key."
           EVENT("10.0.0.0") "\nrestart quiet\nrestart quiet\n" },
+        { "a move that was decided but not written: who has the address by now keeps it, though younger",
+          "pool a 10.0.0.0/29\nsvc x age=1\nsvc y age=2\nplan x\nsvc x ip=10.0.0.5\nstale\nplan x\nfresh\nplan y\nrestart",
+          NEW("x", "10.0.0.0") "x assigned [10.0.0.5] " ASSIGNED("10.0.0.5") EVENT("10.0.0.5") "\n" NEW("y", "10.0.0.0")
+          "restart\nx assigned [10.0.0.5] " ASSIGNED("10.0.0.5")
+          " N:ClearAssignment: the current IP of \"d/x\" is not allowed any more: 10.0.0.0 is used by Service d/y without a common sharing key."
+          EVENT("10.0.0.5") "\n" },
+        { "the second address of a pair stays when its pool is bad at the start",
+          "pool a 10.0.0.0/29\npool b fd00::/125\nsvc x 46 require\nplan x\npool b broken\nrestart\npool b fd00::/125\ndrain\nrestart",
+          "x assigned [10.0.0.0 fd00::] pool=a True IPAllocated: Assigned IP [\"10.0.0.0\" \"fd00::\"] from pools \"a\" and \"b\"."
+          " N:IPAllocated: Assigned IP [\"10.0.0.0\" \"fd00::\"].\nrestart quiet\nx assigned quiet\nrestart quiet\n" },
         { "what an old leader slips in later loses to what is held",
           "pool a 10.0.0.0/29\nsvc x age=9\nplan x\nsvc y age=1\nstatus y [{'ip':'10.0.0.0'}]\nplan y x",
           NEW("x", "10.0.0.0") "y assigned [10.0.0.1] pool=a " ASSIGNED("10.0.0.1")
@@ -408,6 +418,118 @@ START_TEST(plans)
 }
 END_TEST
 
+/* ---- memory fails ---- */
+
+static const char *const failing[] = {
+        "svc x 46 prefer key=k ports=80 note=metallb.universe.tf/foo:bar",
+        "svc y ip=10.0.0.1",
+        "svc z ip=10.0.0.1",
+        "svc x 46 prefer key=k ports=80 ip=10.0.0.2,fd00::7 pool=a",
+        "svc u ip=foo",
+        "svc v 46 require local sel=a:b key=k",
+        "svc y type=ClusterIP",
+        "nosvc x",
+};
+
+static int plan_once(struct world *w, const char *key, unsigned n, bool *failed, struct plan *p)
+{
+        CLEANUP(arena_freep) struct arena *a = arena_new(64);
+        struct world_svc *s = world_svc(w, key);
+        struct plan_in in = { s ? world_service(s) : NULL, NULL };
+        int r;
+
+        ck_assert_ptr_nonnull(a);
+        fault_arm(n);
+        r = s ? plan_service(p, a, w->m, &w->conf, &in, 0) : plan_gone(p, a, w->m, key, 0);
+        *failed = fault_disarm();
+        if (r == 0 && p->write) { /* everything was there to be written */
+                ck_assert_uint_eq(p->n_ingress > 0, p->state == PLAN_ASSIGNED || p->state == PLAN_DEGRADED);
+                ck_assert(p->state == PLAN_NOT_OURS || p->condition);
+        }
+        return r;
+}
+
+static const char *held_text(struct world *w, const char *key)
+{
+        buf_reset(&w->out);
+        world_show_held(w, key);
+        return buf_str(&w->out);
+}
+
+START_TEST(memory_fails)
+{
+        struct world *w = calloc(1, sizeof(*w)), *calm = calloc(1, sizeof(*calm));
+        static const char *const pools[] = { "pool a 10.0.0.0/30 fd00::/125 buggy",
+                "pool b 10.1.0.0/30 ns=d" };
+        unsigned n_failed = 0;
+
+        world_init(w, 0);
+        world_init(calm, 0);
+        for (size_t i = 0; i < ARRAY_LEN(pools); i++)
+                ck_assert(world_line(w, pools[i]) && world_line(calm, pools[i]));
+        for (size_t i = 0; i < ARRAY_LEN(failing); i++) {
+                struct plan p, q;
+                char key[128];
+                bool failed = true;
+
+                (void)snprintf(key, sizeof(key), "d/%c", strchr(failing[i], ' ')[1]);
+                ck_assert(world_line(w, failing[i]) && world_line(calm, failing[i]));
+                for (unsigned n = 0; failed; n++) {
+                        int r = plan_once(w, key, n, &failed, &p);
+
+                        ck_assert_msg(r == (failed ? -ENOMEM : 0), "%s: allocation %u: %d", failing[i], n, r);
+                        n_failed += failed;
+                        ipam_audit(w->m);
+                }
+                ck_assert_int_eq(plan_once(calm, key, UINT32_MAX, &failed, &q), 0);
+                ck_assert_str_eq(held_text(w, key), held_text(calm, key));
+                ck_assert_msg(p.n_events == q.n_events && p.state == q.state && p.write == q.write,
+                        "%s: another plan", failing[i]);
+                world_plan(w, key);
+                world_plan(calm, key);
+        }
+        ck_assert_uint_gt(n_failed, 12);
+        world_fini(w);
+        world_fini(calm);
+        free(w);
+        free(calm);
+}
+END_TEST
+
+START_TEST(memory_fails_at_the_start)
+{
+        struct world *w = calloc(1, sizeof(*w));
+        struct plan_in v[3];
+        bool failed = true;
+
+        world_init(w, 0);
+        for (int i = 0; i < 3; i++) {
+                char line[64], key[16];
+
+                (void)snprintf(line, sizeof(line), "svc s%d age=%d", i, i + 1);
+                ck_assert(world_line(w, line));
+                (void)snprintf(key, sizeof(key), "d/s%d", i);
+                (void)snprintf(line, sizeof(line), "[{'ip':'10.0.0.%d'}]", i);
+                world_status(w, key, line);
+                v[i] = (struct plan_in){ world_service(world_svc(w, key)), NULL };
+        }
+        ck_assert(world_line(w, "pool a 10.0.0.0/30"));
+        for (unsigned n = 0; failed; n++) {
+                int r;
+
+                fault_arm(n);
+                r = plan_claim_all(w->m, &w->conf, v, 3, 0);
+                failed = fault_disarm();
+                ck_assert_int_eq(r, failed ? -ENOMEM : 0);
+                ipam_audit(w->m);
+        }
+        ck_assert_str_eq(held_text(w, "d/s0"), "s0 10.0.0.0@a");
+        ck_assert_str_eq(held_text(w, "d/s2"), "s2 10.0.0.2@a");
+        world_fini(w);
+        free(w);
+}
+END_TEST
+
 int main(void)
 {
         Suite *s = suite_create("plan");
@@ -415,5 +537,7 @@ int main(void)
 
         suite_add_tcase(s, tc);
         tcase_add_loop_test(tc, plans, 0, (int)ARRAY_LEN(scripts));
+        tcase_add_test(tc, memory_fails);
+        tcase_add_test(tc, memory_fails_at_the_start);
         return unit_main(s);
 }
