@@ -14,9 +14,13 @@ O       := $(BUILD)/obj/$(VARIANT)$(if $(CLANG),-clang)
 BIN     := $(BUILD)$(if $(filter release,$(VARIANT)),,/$(VARIANT))$(if $(CLANG),$(if $(filter fuzz,$(VARIANT)),,/clang))
 
 VERSION ?= 0.16.1
-PKGS    := libcurl libcjson yaml-0.1 libuv openssl libwebsockets libpcap libmnl
+comma   := ,
+PKGS    := libcurl libcjson yaml-0.1 libuv openssl libpcap libmnl
 PKGCF   := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LIBS    := -Wl,--as-needed $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread
+# The programs themselves take libcurl and libpcap without what we never call, where test/deps could build them.
+LEAN    := $(shell test/deps --lean 2>/dev/null)
+LEANLIBS := $(if $(LEAN),-Wl$(comma)--as-needed $(LEAN)/lib/libcurl.a $(LEAN)/lib/libpcap.a -lnghttp2) $(LIBS)
 TLIBS   := $(shell pkg-config --libs check 2>/dev/null)
 
 WARN    := -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wcast-qual -Wstrict-prototypes -Wmissing-prototypes \
@@ -81,9 +85,9 @@ endef
 $(foreach a,common $(PROGS),$(eval $(call archive,$(a))))
 
 LINK = @mkdir -p $(@D); $(if $(V),,echo '  LD    $@')
-$(BINS): $(BIN)/%: $(O)/%/main.o $(O)/%.a $(O)/common.a
+$(BINS): $(BIN)/%: $(O)/%/main.o $(O)/%.a $(O)/common.a $(O)/lean
 	$(LINK)
-	$(Q)$(CC) $(LDALL) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(LDALL) -Wl,--gc-sections -o $@ $(filter-out %/lean,$^) $(LEANLIBS)
 $(UNITS): $(BIN)/unit/%: $(O)/test/unit/%.o $(HELP) $(PROGS:%=$(O)/%.a) $(O)/common.a
 	$(LINK)
 	$(Q)$(CC) $(LDALL) $(WRAP) -o $@ $^ $(TLIBS) $(LIBS)
@@ -101,5 +105,8 @@ $(O)/%.o: %.c $(O)/flags
 # A changed compiler or flag rebuilds everything; an unchanged one rebuilds nothing.
 $(O)/flags: FORCE
 	@mkdir -p $(@D); echo '$(subst ','\'',$(CC) $(CCALL))' | cmp -s - $@ || echo '$(subst ','\'',$(CC) $(CCALL))' >$@
+
+$(O)/lean: FORCE
+	@mkdir -p $(@D); echo '$(LEANLIBS)' | cmp -s - $@ || echo '$(LEANLIBS)' >$@
 
 -include $(patsubst %.c,$(O)/%.d,$(SRC) $(wildcard test/unit/*.c test/lib/*.c test/fuzz/*.c test/lab/*.c))
