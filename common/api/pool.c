@@ -19,22 +19,18 @@ static int by_first(const void *a, const void *b)
         return ip_cmp(&x->range.first, &y->range.first);
 }
 
-/* Sorts @v, so that a pool of ten thousand entries costs no hundred million comparisons. */
+/* In order of their first addresses, ranges that do not overlap their neighbours overlap nobody: a pool of ten thousand
+ * entries costs no hundred million comparisons. */
 static void check_overlap(struct pool *p, struct entry *v, size_t n)
 {
-        const struct entry *reach = v; /* of those seen so far, the one that ends last */
-
         qsort(v, n, sizeof(*v), by_first);
         for (size_t i = 1; i < n; i++) {
-                if (ip_range_overlaps(&reach->range, &v[i].range)) {
-                        object_complain(&p->error, p->meta.arena,
-                                "CIDR \"%.80s\" overlaps with already defined CIDR \"%.80s\"",
-                                p->addresses.v[MAX(reach->at, v[i].at)],
-                                p->addresses.v[MIN(reach->at, v[i].at)]);
-                        return;
-                }
-                if (ip_cmp(&v[i].range.last, &reach->range.last) > 0)
-                        reach = &v[i];
+                if (!ip_range_overlaps(&v[i - 1].range, &v[i].range))
+                        continue;
+                object_complain(&p->error, p->meta.arena,
+                        "CIDR \"%.80s\" overlaps with already defined CIDR \"%.80s\"",
+                        p->addresses.v[MAX(v[i - 1].at, v[i].at)], p->addresses.v[MIN(v[i - 1].at, v[i].at)]);
+                return;
         }
 }
 

@@ -723,32 +723,6 @@ START_TEST(any_type_in_any_field)
 }
 END_TEST
 
-START_TEST(survives_failing_allocations)
-{
-        CLEANUP(json_deletep) cJSON *json = NULL;
-        cJSON_Hooks hooks = { fault_malloc, free };
-        unsigned n;
-
-        cJSON_InitHooks(&hooks);
-        json = parsed(kinds[_i].json);
-        for (n = 0;; n++) {
-                struct object *o = NULL;
-                int r;
-
-                fault_arm(n);
-                r = kinds[_i].decode(&o, json);
-                if (!fault_disarm()) {
-                        ck_assert_int_eq(r, 0);
-                        (void)object_free(o);
-                        break;
-                }
-                ck_assert_int_eq(r, -ENOMEM);
-                ck_assert_ptr_null(o);
-        }
-        ck_assert_uint_ge(n, 2);
-}
-END_TEST
-
 START_TEST(arena_fits_exactly)
 {
         CLEANUP(object_freep) struct object *o = decoded(kinds[_i].decode, kinds[_i].json);
@@ -774,20 +748,67 @@ static const struct {
                 "]}}" },
 };
 
+/* Numbers of four digits, so that they are groups of an address too. */
+static void build_huge(struct buf *text, int kind, unsigned n)
+{
+        buf_adds(text, huge[kind].head);
+        for (unsigned i = 0; i < n; i++)
+                buf_addf(text, "%s%s%u%s", i > 0 ? "," : "", huge[kind].before, 1000 + i, huge[kind].after);
+        buf_adds(text, huge[kind].tail);
+        ck_assert(buf_ok(text));
+}
+
 START_TEST(huge_lists)
 {
         CLEANUP(object_freep) struct object *o = NULL;
         CLEANUP(buf_fini) struct buf text = BUF_INIT;
-        const unsigned n = 9999 - 1000; /* four digits each, so that they are groups of an address too */
+        const unsigned n = 8999;
 
-        buf_adds(&text, huge[_i].head);
-        for (unsigned i = 0; i < n; i++)
-                buf_addf(&text, "%s%s%u%s", i > 0 ? "," : "", huge[_i].before, 1000 + i, huge[_i].after);
-        buf_adds(&text, huge[_i].tail);
-        ck_assert(buf_ok(&text));
+        build_huge(&text, _i, n);
         o = decoded(huge[_i].decode, buf_str(&text));
         ck_assert_uint_gt(arena_size(o->arena), n * 4);
         ck_assert_uint_lt(arena_size(o->arena), n * 600);
+}
+END_TEST
+
+static void decode_with_faults(object_decode_fn decode, const char *text, unsigned at_least)
+{
+        CLEANUP(json_deletep) cJSON *json = NULL;
+        cJSON_Hooks hooks = { fault_malloc, free };
+        unsigned n;
+
+        cJSON_InitHooks(&hooks);
+        json = parsed(text);
+        for (n = 0;; n++) {
+                struct object *o = NULL;
+                int r;
+
+                fault_arm(n);
+                r = decode(&o, json);
+                if (!fault_disarm()) {
+                        ck_assert_int_eq(r, 0);
+                        (void)object_free(o);
+                        break;
+                }
+                ck_assert_int_eq(r, -ENOMEM);
+                ck_assert_ptr_null(o);
+        }
+        ck_assert_uint_ge(n, at_least);
+}
+
+START_TEST(survives_failing_allocations)
+{
+        decode_with_faults(kinds[_i].decode, kinds[_i].json, 2);
+}
+END_TEST
+
+/* Objects beyond the first block of their arena, so that the arena itself fails too. */
+START_TEST(huge_survives_failing_allocations)
+{
+        CLEANUP(buf_fini) struct buf text = BUF_INIT;
+
+        build_huge(&text, _i, 600);
+        decode_with_faults(huge[_i].decode, buf_str(&text), 3);
 }
 END_TEST
 
@@ -824,6 +845,7 @@ int main(void)
         tcase_add_loop_test(tc, survives_failing_allocations, 0, (int)ARRAY_LEN(kinds));
         tcase_add_loop_test(tc, arena_fits_exactly, 0, (int)ARRAY_LEN(kinds));
         tcase_add_loop_test(tc, huge_lists, 0, (int)ARRAY_LEN(huge));
+        tcase_add_loop_test(tc, huge_survives_failing_allocations, 0, (int)ARRAY_LEN(huge));
         suite_add_tcase(s, tc);
         return unit_main(s);
 }

@@ -231,6 +231,9 @@ START_TEST(buf_json_text)
         buf_reset(&b);
         buf_add_json_n(&b, "ab\0c", 4);
         ck_assert_str_eq(buf_str(&b), "\"ab\\u0000c\"");
+        buf_reset(&b);
+        buf_add_json_n(&b, "\xc3\xa4", 1); /* what lies behind the length does not count */
+        ck_assert_str_eq(buf_str(&b), "\"" FFFD "\"");
 }
 END_TEST
 

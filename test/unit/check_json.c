@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "common/json.h"
 #include "test/lib/fault.h"
@@ -78,6 +80,7 @@ static const struct {
         { "{\"k\":\"\\u0000\\u0000\"}", "\xef\xbf\xbd\xef\xbf\xbd" },
         { "{\"k\":\"\\\\u0000\"}", "\\u0000" }, /* an escaped backslash, then plain letters */
         { "{\"k\":\"\\\\\\u0000\"}", "\\\xef\xbf\xbd" },
+        { "{\"k\":\"\\\\u0000\\u0000\"}", "\\u0000\xef\xbf\xbd" },
         { "{\"k\":\"\\u00000\"}",
                 "\xef\xbf\xbd"
                 "0" },

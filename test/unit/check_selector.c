@@ -216,6 +216,10 @@ static const struct {
           "{\"matchExpressions\":[{\"key\":\"app\",\"operator\":\"In\",\"values\":[\"web\"]}]}]",
                 NULL, 2, true },
         { "[{\"matchLabels\":{\"a\":\"1\"}},{\"matchLabels\":{\"a\":\"1\",\"b\":\"2\"}}]", NULL, 2, false },
+        { "[{\"matchLabels\":{\"a\":\"1\"},\"matchExpressions\":["
+          "{\"key\":\"b\",\"operator\":\"In\",\"values\":[\"2\"]}," APP "]},"
+          "{\"matchLabels\":{\"a\":\"1\",\"b\":\"2\"},\"matchExpressions\":[" APP "]}]",
+                NULL, 2, false }, /* the same meaning, but written differently: accepted */
         { "{}", "nodeSelectors is not a list", 0, false },
         { "\"x\"", "nodeSelectors is not a list", 0, false },
         { "[{},5]", "nodeSelectors[1]: a selector must be an object", 0, false },
