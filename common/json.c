@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cJSON parses; this file decides what it may see. One pass over the bytes first makes sure of four things that cJSON
- * 1.7.15 (Debian 12) does not: nesting is bounded (it recurses), brackets and quotes are closed (CVE-2023-53154 reads
- * past the end otherwise), no NUL byte hides what follows, and no \u0000 does: its strings end at the first NUL, so
- * a name "a\u0000b" would read as "a". The escape is turned into U+FFFD, which no valid name contains. */
+/* cJSON parses; this file decides what it may see. One pass over the bytes first makes sure of four things that cJSON does
+ * not: nesting is bounded (it recurses), brackets and quotes are closed (CVE-2023-53154: before 1.7.18 it reads past the
+ * end otherwise), no NUL byte hides what follows, and no \u0000 does: its strings end at the first NUL, so a name
+ * "a\u0000b" would read as "a". The escape is turned into U+FFFD, which no valid name contains. */
 #include "common/json.h"
 
 #include <errno.h>
