@@ -1,280 +1,280 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The speaker: flags, wiring, signals.
- *
- *   kube (client) -> control (decides) -> wire (second thread: answers and announces)
- *
- * SIGTERM and SIGINT end it in the reverse order, a second one at once with exit code 1. Exit codes: 2 for a usage
- * error, 1 for what keeps it from starting. An API server that cannot be reached is no such thing: it keeps trying. */
+/* speaker - wires the parts together and takes them down again: the wire thread first, so that a broken exclusion file
+ * stops the start; then client, telemetry and control loop. On SIGTERM all of them close at once (the wire thread
+ * withdraws everything), then the client, and the loop must be empty. A second signal ends the process. */
+#include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uv.h>
+#include <unistd.h>
 
-#include "common/kube/kube.h"
 #include "common/log.h"
 #include "common/telemetry.h"
 #include "speaker/control.h"
 #include "speaker/options.h"
-#include "speaker/wire.h"
 
-struct app {
-        uv_loop_t loop;
-        struct speaker_options opts;
-        struct kube_conf conf;
+struct speaker {
+        struct speaker_options opt;
+        struct kube_conf kube_conf;
         struct tlsopt tls;
-        struct metrics *reg;
-        struct kube *kube;
+        struct members members; /* nobody tells: every Node counts */
+        uv_loop_t loop;
+        uv_signal_t on_term, on_int;
+        struct metrics *metrics;
         struct wire *wire;
-        struct control *control;
+        struct kube *kube;
         struct telemetry *telemetry;
-        struct members members;
-        uv_signal_t term, interrupt;
-        bool closing;
-        unsigned n_open; /* modules of this stage of the end */
+        struct control *control;
+        unsigned n_open; /* parts that are still closing */
+        bool ending;
 };
 
-static void usage(FILE *to)
-{
-        CLEANUP(buf_fini) struct buf text = BUF_INIT;
-
-        flags_usage(&text, &speaker_flags, "speaker");
-        (void)fputs(buf_str(&text), to); /* nobody to tell if this fails */
-}
-
-/* The end: first whoever uses the client, then the client, then our own handles. */
+/* ---- the end ---- */
 
 static void on_kube_closed(void *ctx)
 {
-        struct app *a = ctx;
+        struct speaker *s = ctx;
 
-        a->kube = NULL;
-        uv_close((uv_handle_t *)&a->term, NULL);
-        uv_close((uv_handle_t *)&a->interrupt, NULL);
+        s->kube = NULL;
+        uv_close((uv_handle_t *)&s->on_term, NULL);
+        uv_close((uv_handle_t *)&s->on_int, NULL);
 }
 
-static void on_user_closed(void *ctx)
+static void on_part_closed(void *ctx)
 {
-        struct app *a = ctx;
+        struct speaker *s = ctx;
 
-        if (--a->n_open == 0)
-                kube_close(a->kube, on_kube_closed, a);
-}
-
-static void on_wire_closed(void *ctx)
-{
-        struct app *a = ctx;
-
-        a->wire = NULL;
-        a->n_open = 1;
-        if (a->control) {
-                a->n_open++;
-                control_close(a->control, on_user_closed, a);
-        }
-        if (a->telemetry) {
-                a->n_open++;
-                telemetry_close(a->telemetry, on_user_closed, a);
-        }
-        on_user_closed(a);
-}
-
-static void shut(struct app *a)
-{
-        if (a->closing)
+        if (--s->n_open > 0)
                 return;
-        a->closing = true;
-        if (a->wire)
-                wire_close(a->wire, on_wire_closed, a);
+        if (s->kube)
+                kube_close(s->kube, on_kube_closed, s);
         else
-                on_wire_closed(a);
+                on_kube_closed(s);
 }
 
-static void on_signal(uv_signal_t *s, int number)
+static void end(struct speaker *s)
 {
-        struct app *a = s->data;
+        if (s->ending)
+                return;
+        s->ending = true;
+        s->n_open = 1u + (s->wire ? 1 : 0) + (s->telemetry ? 1 : 0) + (s->control ? 1 : 0);
+        if (s->control)
+                control_close(TAKE(s->control), on_part_closed, s);
+        if (s->wire)
+                wire_close(TAKE(s->wire), on_part_closed, s);
+        if (s->telemetry)
+                telemetry_close(TAKE(s->telemetry), on_part_closed, s);
+        on_part_closed(s);
+}
 
-        if (a->closing) {
-                log_warn("second signal, leaving at once", F_INT("signal", number));
-                exit(1);
+static void on_signal(uv_signal_t *h, int number)
+{
+        struct speaker *s = h->data;
+
+        if (s->ending) {
+                log_error("second signal, ending at once", F_INT("signal", number));
+                _exit(1);
         }
         log_info("starting shutdown", F_INT("signal", number));
-        shut(a);
+        end(s);
 }
 
-/* What the parts ask of each other. */
+/* ---- between the parts ---- */
+
+static void on_wire(void *ctx, const struct wire_event *ev)
+{
+        struct speaker *s = ctx;
+
+        if (s->control)
+                control_on_wire(s->control, ev);
+}
 
 static void post(void *ctx, struct desired *d)
 {
-        struct app *a = ctx;
+        struct speaker *s = ctx;
 
-        if (a->wire && !a->closing)
-                wire_post(a->wire, d);
+        if (s->wire)
+                wire_post(s->wire, d);
         else
-                (void)desired_free(d);
-}
-
-static void on_wire_event(void *ctx, const struct wire_event *ev)
-{
-        struct app *a = ctx;
-
-        if (a->control && !a->closing)
-                control_on_wire(a->control, ev);
+                desired_free(d);
 }
 
 static bool is_ready(void *ctx, struct buf *why)
 {
-        const struct app *a = ctx;
+        struct speaker *s = ctx;
 
-        if (a->closing) {
-                buf_adds(why, "shutting down");
+        if (s->ending || !s->control) {
+                buf_adds(why, s->ending ? "ending" : "starting");
                 return false;
         }
-        return control_is_ready(a->control, why);
+        return control_is_ready(s->control, why);
 }
 
-/* The start. */
+/* ---- the start ---- */
 
-static int start_telemetry(struct app *a, struct err *e)
+static int open_wire(struct speaker *s, struct err *e)
 {
-        const struct telemetry_conf conf = {
-                .health_address = "127.0.0.1",
-                .health_port = a->opts.health_port,
-                .metrics_port = a->opts.port,
-                .metrics_plain = a->opts.metrics_plain,
-                .cert_dir = a->opts.metrics_cert_dir,
-                .tls = &a->tls,
+        const struct wire_conf conf = { .exclude_file = s->opt.exclude_file,
+                .refresh_ms = s->opt.refresh_s > 0 ? (uint32_t)s->opt.refresh_s * 1000 : UINT32_MAX,
+                .reg = s->metrics,
+                .node = s->opt.node_name,
+                .on_event = on_wire,
+                .ctx = s };
+
+        return wire_new(&s->wire, &s->loop, &conf, e);
+}
+
+static int open_telemetry(struct speaker *s, struct err *e)
+{
+        const struct telemetry_conf conf = { .health_address = "127.0.0.1",
+                .health_port = s->opt.health_port,
+                .metrics_port = s->opt.port,
+                .metrics_plain = s->opt.metrics_plain,
+                .cert_dir = s->opt.metrics_cert_dir,
+                .tls = &s->tls,
                 .is_ready = is_ready,
-                .ctx = a,
-                .send = a->opts.metrics_plain ? NULL : telemetry_kube_send,
-                .send_ctx = a->kube,
-                .reg = a->reg,
-        };
+                .ctx = s,
+                .send = s->opt.metrics_plain ? NULL : telemetry_kube_send,
+                .send_ctx = s->kube,
+                .reg = s->metrics };
 
-        return telemetry_new(&a->telemetry, &a->loop, &conf, e);
+        return telemetry_new(&s->telemetry, &s->loop, &conf, e);
 }
 
-static int start_wire(struct app *a, struct err *e)
+static int open_control(struct speaker *s)
 {
-        const struct wire_conf conf = {
-                .exclude_file = a->opts.exclude_file,
-                .refresh_ms = a->opts.refresh_s ? (uint32_t)a->opts.refresh_s * 1000 : UINT32_MAX,
-                .reg = a->reg,
-                .node = a->opts.node_name,
-                .on_event = on_wire_event,
-                .ctx = a,
-        };
-
-        return wire_new(&a->wire, &a->loop, &conf, e);
-}
-
-static int start_control(struct app *a, struct err *e)
-{
-        const struct control_conf conf = {
-                .kube = a->kube,
-                .reg = a->reg,
-                .ns = a->opts.ns[0] != '\0' ? a->opts.ns : a->conf.ns,
-                .node = a->opts.node_name,
-                .pod = a->opts.pod_name,
-                .lb_class = a->opts.lb_class,
-                .ignore_exclude = a->opts.ignore_exclude_lb,
-                .hold_ms = (uint32_t)a->opts.hold_ms,
-                .members = &a->members,
+        const struct control_conf conf = { .kube = s->kube,
+                .reg = s->metrics,
+                .ns = s->opt.ns,
+                .node = s->opt.node_name,
+                .pod = s->opt.pod_name,
+                .lb_class = s->opt.lb_class,
+                .ignore_exclude = s->opt.ignore_exclude_lb,
+                .hold_ms = (uint32_t)s->opt.hold_ms,
+                .members = &s->members,
                 .post = post,
-                .ctx = a,
-        };
+                .ctx = s };
+
+        return control_new(&s->control, &conf);
+}
+
+static int open_all(struct speaker *s, struct err *e)
+{
         int r;
 
-        if (!conf.ns)
-                return err_set(e, -EINVAL, "no namespace: give --namespace or METALLB_NAMESPACE");
-        r = control_new(&a->control, &conf);
-        return r < 0 ? err_set(e, r, "cannot watch the cluster: %s", err_name(r)) : 0;
-}
-
-static int start(struct app *a, struct err *e)
-{
-        int r = kube_new(&a->kube, &a->loop, &a->conf, NULL, a->reg, e);
-
-        if (r < 0)
-                return r;
         (void)uv_signal_init(
-                &a->loop, &a->term); /* libuv: fails only without descriptors, then starting does too */
-        (void)uv_signal_init(&a->loop, &a->interrupt);
-        a->term.data = a->interrupt.data = a;
-        r = uv_signal_start(&a->term, on_signal, SIGTERM);
+                &s->loop, &s->on_term); /* without descriptors; then nothing else starts either */
+        (void)uv_signal_init(&s->loop, &s->on_int);
+        s->on_term.data = s->on_int.data = s;
+        r = uv_signal_start(&s->on_term, on_signal, SIGTERM);
         if (r == 0)
-                r = uv_signal_start(&a->interrupt, on_signal, SIGINT);
-        if (r < 0)
-                (void)err_set(e, r, "cannot wait for signals: %s", err_name(r));
+                r = uv_signal_start(&s->on_int, on_signal, SIGINT);
         if (r == 0)
-                r = start_wire(a, e);
+                r = open_wire(s, e);
         if (r == 0)
-                r = start_control(a, e);
+                r = kube_new(&s->kube, &s->loop, &s->kube_conf, NULL, s->metrics, e);
         if (r == 0)
-                r = start_telemetry(a, e);
-        if (r < 0)
-                shut(a);
+                r = open_telemetry(s, e);
+        if (r == 0)
+                r = open_control(s);
         return r;
 }
 
-static int run(struct app *a)
+static int run(struct speaker *s)
 {
         struct err e = { "" };
-        int r = metrics_new(&a->reg);
+        int r = metrics_new(&s->metrics), closed;
 
         if (r == 0)
-                r = tlsopt_parse(
-                        &a->tls, a->opts.tls_min_version, a->opts.tls_cipher_suites, a->opts.tls_curves, &e);
-        if (r == 0)
-                r = kube_conf_load(&a->conf, a->opts.kubeconfig, &e);
-        if (r == 0)
-                r = uv_loop_init(&a->loop);
+                r = uv_loop_init(&s->loop);
         if (r < 0) {
-                log_error("cannot start", F_STR("error", e.text[0] != '\0' ? e.text : err_name(r)));
+                log_error("cannot start", F_ERR(r));
                 return 1;
         }
-        r = start(a, &e);
-        if (r < 0)
+        r = open_all(s, &e);
+        if (r < 0) {
                 log_error("cannot start", F_STR("error", e.text[0] != '\0' ? e.text : err_name(r)));
-        (void)uv_run(&a->loop, UV_RUN_DEFAULT); /* ends when everything is closed */
-        if (uv_loop_close(&a->loop) != 0) {
-                log_error("handles left open at the end");
-                abort();
+                end(s);
         }
+        (void)uv_run(&s->loop, UV_RUN_DEFAULT); /* until everything is closed */
+        closed = uv_loop_close(&s->loop);
+        assert(closed == 0);
         return r < 0 ? 1 : 0;
+}
+
+static int configure(struct speaker *s)
+{
+        struct err e = { "" };
+        int r = log_set_level(s->opt.log_level);
+
+        if (r < 0) {
+                log_error("--log-level is all, debug, info, warn, error or none",
+                        F_STR("log-level", s->opt.log_level));
+                return r;
+        }
+        log_info("MetalLB speaker starting version " VERSION, F_STR("version", VERSION),
+                F_STR("implementation", "metallb-c"), F_STR("node", s->opt.node_name));
+        r = speaker_options_check(&s->opt, &e);
+        if (r == 0)
+                r = tlsopt_parse(
+                        &s->tls, s->opt.tls_min_version, s->opt.tls_cipher_suites, s->opt.tls_curves, &e);
+        if (r == 0)
+                r = kube_conf_load(&s->kube_conf, s->opt.kubeconfig, &e);
+        if (r == 0 && s->opt.ns[0] == '\0' && s->kube_conf.ns)
+                s->opt.ns = s->kube_conf.ns;
+        if (r == 0 && s->opt.ns[0] == '\0')
+                r = err_set(&e, -EINVAL,
+                        "no namespace: not in a pod, and neither --namespace nor METALLB_NAMESPACE given");
+        if (r < 0)
+                log_error("cannot start", F_STR("error", e.text));
+        return r;
+}
+
+static void say_settings(const struct speaker *s, const struct flags_found *found)
+{
+        if (s->tls.skipped)
+                log_warn("TLS settings unknown to this OpenSSL are left out",
+                        F_STR("skipped", s->tls.skipped));
+        if (found->inert[0] != '\0' || s->opt.bgp_type[0] != '\0')
+                log_warn("settings that do nothing in this program", F_STR("flags", found->inert),
+                        F_STR("METALLB_BGP_TYPE", s->opt.bgp_type));
+        log_info(
+                "speakers do not watch each other: there must be one on every Node that advertisements select");
+}
+
+static int usage(const char *words)
+{
+        CLEANUP(buf_fini) struct buf text = BUF_INIT;
+
+        if (words)
+                (void)fprintf(stderr, "%s\n", words);
+        flags_usage(&text, &speaker_flags, "speaker");
+        (void)fputs(buf_str(&text), stderr);
+        return words ? 2 : 0;
 }
 
 int main(int argc, char **argv)
 {
-        struct app a = { .closing = false };
+        static struct speaker s;
         struct flags_found found;
         struct err e = { "" };
-        int r = speaker_options_parse(&a.opts, &found, argc, argv, getenv, &e);
+        int status;
 
-        if (r < 0 || found.help) {
-                if (r < 0)
-                        (void)fprintf(stderr, "%s\n", e.text);
-                usage(r < 0 ? stderr : stdout);
-                return r < 0 ? 2 : 0;
-        }
-        (void)signal(SIGPIPE, SIG_IGN); /* a reader that goes away shows as an error where it is written to */
-        if (log_set_level(a.opts.log_level) < 0) {
-                log_error("unknown log level", F_STR("level", a.opts.log_level));
+        if (speaker_options_parse(&s.opt, &found, argc, argv, getenv, &e) < 0)
+                return usage(e.text);
+        if (found.help)
+                return usage(NULL);
+        (void)signal(SIGPIPE, SIG_IGN);
+        (void)mallopt(M_ARENA_MAX, 2); /* one for each of the two busy threads */
+        if (configure(&s) < 0)
                 return 1;
-        }
-        log_info("MetalLB speaker starting version " VERSION, F_STR("version", VERSION),
-                F_STR("node", a.opts.node_name));
-        if (found.inert[0] != '\0' || a.opts.bgp_type[0] != '\0')
-                log_warn("BGP and old settings are accepted and do nothing here", F_STR("flags", found.inert),
-                        F_STR("METALLB_BGP_TYPE", a.opts.bgp_type));
-        r = speaker_options_check(&a.opts, &e);
-        if (r < 0) {
-                log_error("cannot start", F_STR("error", e.text));
-                return 1;
-        }
-        r = run(&a);
-        (void)metrics_free(a.reg);
-        tlsopt_fini(&a.tls);
-        kube_conf_fini(&a.conf);
-        log_info("done");
-        return r;
+        say_settings(&s, &found);
+        status = run(&s);
+        (void)metrics_free(s.metrics);
+        tlsopt_fini(&s.tls);
+        kube_conf_fini(&s.kube_conf);
+        log_info("done", F_INT("code", status));
+        return status;
 }
