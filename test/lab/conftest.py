@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Labs are shared by the tests of a file, since one takes six seconds to come up. A file says what its lab needs in
-LAB (arguments of Lab) and PROGRAMS (False: the file starts them itself).
+LAB (arguments of Lab), PROGRAMS (False: the file starts them itself) and REVIVE (False: one that a test ended stays so).
 
 Tests of a file do not meet: each gets addresses of its own (`block`), and what it made is removed when it ends.
 """
@@ -22,7 +22,7 @@ FAILED_LOGS = ROOT / "build/lab-logs"  # where the logs of a lab with a failed t
 MINE = f"{METALLB}/namespaces/{NAMESPACE}"
 
 
-def tidy(lab: Lab) -> None:
+def tidy(lab: Lab, revive: bool) -> None:
     """What a test may leave: objects, faults, dead programs."""
     for node in lab.nodes:
         node.plug()
@@ -42,7 +42,7 @@ def tidy(lab: Lab) -> None:
     for p in lab.programs() if lab.controller else []:
         if p.alive:
             p.resume()
-        elif p.child:
+        elif p.child and revive:
             p.start()
 
 
@@ -61,7 +61,7 @@ def shared_lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
 @pytest.fixture
 def lab(shared_lab: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
     yield shared_lab
-    tidy(shared_lab)
+    tidy(shared_lab, getattr(request.module, "REVIVE", True))
 
 
 _blocks = itertools.count()

@@ -7,7 +7,7 @@ import pytest
 from test.lab.lab import Lab
 
 LAB = {"nodes": 1}
-PROGRAMS = False
+PROGRAMS = REVIVE = False
 
 CONTROLLER = {
     "0.14.3, chart": ["--port=7472", "--log-level=info", "--cert-service-name=metallb-webhook-service",
