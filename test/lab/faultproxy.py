@@ -385,8 +385,9 @@ class Proxy:
                 return True
             case "cut":
                 count = len(self.open)
-                for w in list(self.open):
+                for w in self.open:
                     abort(w, c["reset"])
+                self.open.clear()
                 return count
             case "stall":
                 self.flow.clear() if c["on"] else self.flow.set()
