@@ -88,13 +88,15 @@ void lan_ip_there(const char *fmt, ...)
         va_end(ap);
 }
 
-void lan_sysctl(const char *path, const char *value)
+void lan_sysctl(bool is_there, const char *path, const char *value)
 {
         char file[256];
         int fd;
 
         (void)snprintf(file, sizeof(file), "/proc/sys/%s", path);
+        enter(is_there ? there : here);
         fd = open(file, O_WRONLY | O_CLOEXEC);
+        enter(here);
         if (fd < 0 && errno == ENOENT)
                 return; /* no such protocol in this kernel: nothing to turn off */
         ck_assert_msg(fd >= 0, "%s: %s", file, strerror(errno));
@@ -102,24 +104,22 @@ void lan_sysctl(const char *path, const char *value)
         (void)close(fd);
 }
 
-static void quiet(const char *interface)
+static void quiet(bool is_there, const char *interface)
 {
         char path[128];
 
         (void)snprintf(path, sizeof(path), "net/ipv6/conf/%s/accept_dad", interface);
-        lan_sysctl(path, "0");
+        lan_sysctl(is_there, path, "0");
         (void)snprintf(path, sizeof(path), "net/ipv6/conf/%s/router_solicitations", interface);
-        lan_sysctl(path, "0");
+        lan_sysctl(is_there, path, "0");
 }
 
 void lan_veth(const char *name, const char *peer, unsigned n)
 {
         lan_ip("link add %s address 02:00:00:00:%02x:0a type veth peer name %s address 02:00:00:00:%02x:0b netns THERE",
                 name, n, peer, n);
-        quiet(name);
-        enter(there);
-        quiet(peer);
-        enter(here);
+        quiet(false, name);
+        quiet(true, peer);
         lan_ip("link set %s up", name);
         lan_ip_there("link set %s up", peer);
 }
@@ -154,4 +154,15 @@ size_t lan_receive(int fd, uint8_t frame[static 2048])
                 n = recvfrom(fd, frame, 2048, 0, (struct sockaddr *)&from, &len);
         } while (n >= 0 && from.sll_pkttype == PACKET_OUTGOING); /* our own */
         return n < 0 ? 0 : (size_t)n;
+}
+
+int lan_udp6(bool is_there)
+{
+        int fd;
+
+        enter(is_there ? there : here);
+        fd = socket(AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        enter(here);
+        ck_assert_int_ge(fd, 0);
+        return fd;
 }

@@ -19,4 +19,6 @@ int lan_socket(const char *interface, bool there);
 void lan_send(int fd, const void *frame, size_t len);
 /* The next frame, or 0 when there is none now. */
 size_t lan_receive(int fd, uint8_t frame[static 2048]);
-void lan_sysctl(const char *path, const char *value); /* "net/ipv6/conf/a0/..." here */
+/* "net/ipv6/conf/a0/...". A file that is not there is nothing to set. */
+void lan_sysctl(bool there, const char *path, const char *value);
+int lan_udp6(bool there); /* a datagram socket, non-blocking */
