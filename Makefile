@@ -17,7 +17,7 @@ VERSION ?= 0.16.1
 comma   := ,
 PKGS    := libcurl libcjson yaml-0.1 libuv openssl libpcap libmnl
 PKGCF   := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-LIBS    := -Wl,--as-needed $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread
+LIBS    := -Wl,--as-needed $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -lpthread
 # The programs themselves take libcurl and libpcap without what we never call, where test/deps could build them.
 LEAN    := $(shell test/deps --lean 2>/dev/null)
 LEANLIBS := $(if $(LEAN),-Wl$(comma)--as-needed $(LEAN)/lib/libcurl.a $(LEAN)/lib/libpcap.a -lnghttp2) $(LIBS)
