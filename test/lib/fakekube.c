@@ -27,6 +27,7 @@ struct watch {
         struct fake_conn *conn;
         char *collection, *query;
         unsigned long rv; /* told so far */
+        const struct change *last; /* looked at so far */
 };
 
 struct target { /* of a request, taken apart */
@@ -172,9 +173,10 @@ static struct item **find(struct fakekube *k, const char *collection, const char
 
 static void tell(struct fakekube *k, struct watch *w)
 {
-        for (struct change *c = k->changes; c; c = c->next) {
+        for (const struct change *c = w->last ? w->last->next : k->changes; c; c = c->next) {
                 char *json;
 
+                w->last = c;
                 if (c->rv <= w->rv || strcmp(c->collection, w->collection) != 0)
                         continue;
                 w->rv = c->rv;
@@ -592,6 +594,16 @@ void fakekube_hold_watches(struct fakekube *k, bool hold)
         k->held = hold;
         for (size_t i = 0; i < k->n_watches && !hold; i++)
                 tell(k, &k->watches[i]);
+}
+
+void fakekube_cut(struct fakekube *k)
+{
+        for (size_t i = 0; i < k->n_watches; i++) {
+                fake_reset(k->watches[i].conn);
+                free(k->watches[i].collection);
+                free(k->watches[i].query);
+        }
+        k->n_watches = 0;
 }
 
 void fakekube_fail(struct fakekube *k, const char *method, const char *substring, int status, unsigned times)

@@ -30,5 +30,6 @@ unsigned fakekube_reads(const struct fakekube *k, const char *substring); /* GET
 
 /* While held, watches are told nothing; afterwards everything they missed: a watch slower than the answers. */
 void fakekube_hold_watches(struct fakekube *k, bool hold);
+void fakekube_cut(struct fakekube *k); /* ends every watch by closing its connection */
 /* The next @times requests of @method whose target contains @substring are answered with @status; 0 as status: never. */
 void fakekube_fail(struct fakekube *k, const char *method, const char *substring, int status, unsigned times);
