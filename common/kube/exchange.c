@@ -170,10 +170,10 @@ static size_t on_header(char *bytes, size_t size, size_t n, void *ctx)
         if (len == 0 || (bytes[0] != '\r' && bytes[0] != '\n') || status < 200 || r->opened)
                 return len;
         r->opened = true;
-        if (!r->call.stream)
+        if (!r->call.stream || !is_good(status))
                 return len;
         r->deadline_ms = UINT64_MAX;
-        return !is_good(status) || give(r, "", 0) ? len : len + 1;
+        return give(r, "", 0) ? len : len + 1;
 }
 
 static size_t on_body(char *bytes, size_t size, size_t n, void *ctx)

@@ -32,7 +32,9 @@
 #define BACKOFF_CAP_MS  10000
 #define WATCH_MIN_S     300 /* a watch is renewed after 5 to 10 minutes, as client-go does */
 #define WATCH_SPREAD_S  300
-#define LASTING_MS      10000 /* a watch that held this long was a good one */
+#define WATCH_GRACE_S   30 /* a watch that the server does not end by then is ended here */
+#define STALL_MS        60000
+#define LASTING_MS      1000 /* a watch that held this long was a good one */
 #define BAD_MAX         256 /* remembered reports */
 
 enum phase { LISTING, WATCHING };
@@ -49,7 +51,10 @@ struct informer {
         enum phase phase;
         struct kube_request *request; /* NULL: none under way */
         struct stream *stream; /* of the request */
-        uv_timer_t timer;
+        uv_timer_t timer; /* with a request: its guard; without: the pause before the next */
+        uint64_t watch_until_ms; /* of the watch under way */
+        uint64_t sent_ms; /* the request went out */
+        bool stalled; /* the guard cancelled the request */
         struct rng rng;
         struct backoff backoff;
 
@@ -77,6 +82,7 @@ struct informer {
 };
 
 static void begin(struct informer *inf);
+static void on_timer(uv_timer_t *t);
 static int on_data(void *ctx, const char *bytes, size_t len);
 static void on_done(void *ctx, const struct kube_response *res);
 
@@ -302,9 +308,12 @@ static void list_url(const struct informer *inf, struct buf *url)
 
 static void watch_url(struct informer *inf, struct buf *url)
 {
+        unsigned for_s = WATCH_MIN_S + (unsigned)rng_below(&inf->rng, WATCH_SPREAD_S);
+
+        inf->watch_until_ms = uv_now(kube_loop(inf->k)) + (uint64_t)(for_s + WATCH_GRACE_S) * 1000;
         buf_addf(url,
                 "%s?watch=1&allowWatchBookmarks=true&timeoutSeconds=%u&resourceVersion=", inf->conf.path,
-                WATCH_MIN_S + (unsigned)rng_below(&inf->rng, WATCH_SPREAD_S));
+                for_s);
         buf_add_url(url, inf->rv);
         if (inf->conf.query)
                 buf_addf(url, "&%s", inf->conf.query);
@@ -340,18 +349,38 @@ static int send_request(struct informer *inf)
                 return r;
         inf->n_open++;
         inf->phase = watch ? WATCHING : LISTING;
-        inf->watch_gave = false;
+        inf->watch_gave = inf->stalled = false;
         inf->watch_error = 0;
         inf->watch_ms = 0;
+        inf->sent_ms = uv_now(kube_loop(inf->k));
         return 0;
+}
+
+/* The connection's life is the client's business; here is one stream that hangs while others do not. */
+static void guard(struct informer *inf)
+{
+        uint64_t now = uv_now(kube_loop(inf->k)), due = inf->watch_until_ms;
+
+        if (inf->phase == LISTING)
+                due = MAX(inf->sent_ms, inf->stats.last_contact_ms) + inf->conf.stall_ms;
+        if (now < due) {
+                (void)uv_timer_start(&inf->timer, on_timer, due - now, 0); /* fails only while closing */
+                return;
+        }
+        inf->stalled = true;
+        kube_cancel(inf->request);
 }
 
 static void on_timer(uv_timer_t *t)
 {
         struct informer *inf = t->data;
 
-        if (!inf->closing)
+        if (inf->closing)
+                return;
+        if (!inf->request)
                 begin(inf);
+        else if (!inf->stalled)
+                guard(inf);
 }
 
 static void retry_in(struct informer *inf, uint64_t ms)
@@ -381,7 +410,9 @@ static void begin(struct informer *inf)
 {
         int r = send_request(inf);
 
-        if (r < 0 && r != -ECANCELED) /* -ECANCELED: the client is closing, and so will our owner close us */
+        if (r == 0)
+                guard(inf);
+        else if (r != -ECANCELED) /* -ECANCELED: the client is closing, and so will our owner close us */
                 failed(inf, r, "", 0);
 }
 
@@ -470,7 +501,7 @@ static void watch_ended(struct informer *inf, int code, const struct kube_respon
         }
         if (code ==
                 0) { /* the usual end. A server that ends each watch at once is not asked in a tight loop. */
-                retry_in(inf, lasted >= LASTING_MS / 10 ? 0 : backoff_next(&inf->backoff, &inf->rng));
+                retry_in(inf, lasted >= LASTING_MS ? 0 : backoff_next(&inf->backoff, &inf->rng));
                 return;
         }
         if (code == ERR_GONE) { /* part of normal life: no failure */
@@ -510,6 +541,9 @@ static void on_done(void *ctx, const struct kube_response *res)
         int code = kube_response_code(res);
 
         inf->request = NULL;
+        (void)uv_timer_stop(&inf->timer); /* the guard; never fails */
+        if (inf->stalled && code == -ECANCELED)
+                code = -ETIMEDOUT;
         if (code == 0)
                 code = stream_end(inf->stream);
         if (!inf->closing && code != -ECANCELED) {
@@ -568,6 +602,8 @@ static int conf_copy(struct informer *inf, const struct informer_conf *conf)
         inf->conf.resource = inf->resource;
         if (inf->conf.page == 0)
                 inf->conf.page = PAGE;
+        if (inf->conf.stall_ms == 0)
+                inf->conf.stall_ms = STALL_MS;
         if (inf->conf.max_object == 0)
                 inf->conf.max_object = OBJECT_MAX;
         return 0;
@@ -613,6 +649,7 @@ int informer_new(struct informer **ret, struct kube *k, const struct informer_co
         (void)uv_timer_init(kube_loop(k), &inf->timer); /* libuv: always 0 */
         inf->timer.data = inf;
         inf->n_open++;
+        guard(inf);
         *ret = TAKE(inf);
         return 0;
 }

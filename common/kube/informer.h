@@ -19,6 +19,7 @@ struct informer_conf { /* copied; strings too */
         object_decode_fn decode;
         unsigned page; /* objects a page; 0: 500 */
         unsigned retry_cap_ms; /* the longest pause between tries; 0: 10 s */
+        unsigned stall_ms; /* a list that brings no byte for so long is given up and asked again; 0: 60 s */
         size_t max_object; /* bytes of one object's JSON; 0: 2 MiB (etcd's own limit is 1.5 MiB) */
         /* old NULL: new object; new NULL: gone. @old is freed after the call, @now lives in the store until the next
          * change. During the first list and relists changes arrive one by one as they are found; deletes found by

@@ -39,6 +39,7 @@ enum fault {
         ERROR_500,
         END_AT_ONCE, /* watch: as by timeoutSeconds */
         N_FAULTS,
+        STALL = N_FAULTS, /* list: half of it, then nothing more */
 };
 
 struct model {
@@ -171,7 +172,7 @@ static void serve_list(struct model *m, struct fake_conn *c, const char *target,
         unsigned limit = number_after(target, "limit="), at = number_after(target, "continue="), n = 0;
         const char *dot = strstr(target, "continue=");
         unsigned rv = dot ? (unsigned)strtoul(strchr(dot, '.') + 1, NULL, 10) : m->rv;
-        struct buf b = BUF_INIT;
+        struct buf items = BUF_INIT, b = BUF_INIT;
         const char *sep = "";
 
         m->last_list_limit = limit;
@@ -179,7 +180,6 @@ static void serve_list(struct model *m, struct fake_conn *c, const char *target,
                 fail_request(c, REFUSE_410);
                 return;
         }
-        buf_adds(&b, "{\"kind\":\"List\",\"items\":[");
         for (; at < NAMES && (limit == 0 || n < limit); at++) {
                 unsigned then = 0;
 
@@ -189,15 +189,15 @@ static void serve_list(struct model *m, struct fake_conn *c, const char *target,
                                 then = m->log[i].deleted ? 0 : m->log[i].rv;
                 if (then == 0)
                         continue;
-                buf_adds(&b, sep);
-                add_object(m, &b, (int)at, then);
+                buf_adds(&items, sep);
+                add_object(m, &items, (int)at, then);
                 sep = ",";
                 n++;
         }
-        buf_addf(&b, "],\"metadata\":{\"resourceVersion\":\"%u\"", rv);
+        buf_addf(&b, "{\"kind\":\"List\",\"metadata\":{\"resourceVersion\":\"%u\"", rv);
         if (at < NAMES)
                 buf_addf(&b, ",\"continue\":\"%u.%u\"", at, rv);
-        buf_adds(&b, "}}\n");
+        buf_addf(&b, "},\"items\":[%s]}\n", buf_str(&items)); /* metadata comes first, as from the real one */
         fake_begin(c, 200, "");
         if (how == FINE) {
                 for (size_t i = 0; i < b.len; i += 7)
@@ -207,9 +207,10 @@ static void serve_list(struct model *m, struct fake_conn *c, const char *target,
                 fake_chunk_n(c, b.p, b.len / 2);
                 if (how == END_IN_MIDDLE)
                         fake_end(c);
-                else
+                else if (how != STALL)
                         fake_reset(c);
         }
+        buf_fini(&items);
         buf_fini(&b);
 }
 
@@ -417,6 +418,7 @@ static struct informer_conf informer_conf(struct model *m)
                 .decode = decode,
                 .page = 3,
                 .retry_cap_ms = m->retry_cap_ms,
+                .stall_ms = 500,
                 .max_object = 1000,
                 .on_change = on_change,
                 .on_synced = on_synced,
@@ -603,6 +605,22 @@ START_TEST(any_failure_of_the_watch_is_survived)
         wait_for(&m, is_watching_again);
         ck_assert_uint_eq(lists(&m), relists ? 2 : 1);
         ck_assert_uint_eq(m.n_synced, 1);
+        finish(&m);
+}
+END_TEST
+
+START_TEST(a_list_that_stalls_is_asked_again)
+{
+        struct model m = { .rng = { 1 }, .script = { FINE, STALL }, .script_len = 2 };
+
+        open_client(&m);
+        fill(&m);
+        start(&m);
+        wait_for(&m, is_watching);
+        ck_assert_uint_eq(m.n_changes, NAMES);
+        ck_assert_uint_eq(count_lines(&m, "continue=3.112"), 2); /* the same page */
+        ck_assert_uint_eq(m.n_states, 2);
+        ck_assert_int_eq(m.state_code, 0);
         finish(&m);
 }
 END_TEST
@@ -942,6 +960,7 @@ int main(void)
         tcase_add_test(tc, an_empty_collection_is_synced);
         tcase_add_loop_test(tc, any_failure_of_the_list_is_survived, 0, N_FAULTS);
         tcase_add_loop_test(tc, any_failure_of_the_watch_is_survived, 0, N_FAULTS);
+        tcase_add_test(tc, a_list_that_stalls_is_asked_again);
         tcase_add_test(tc, retry_after_is_honoured);
         tcase_add_test(tc, an_expired_page_starts_over);
         tcase_add_test(tc, a_relist_tells_only_what_changed);

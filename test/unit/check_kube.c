@@ -370,7 +370,17 @@ END_TEST
 
 /* ---- failures ---- */
 
-enum way { RESET, HANG_UP, GARBAGE, CUT_BODY, CUT_CHUNK, RESET_IN_BODY, STALL, STALL_IN_BODY };
+enum way {
+        RESET,
+        HANG_UP,
+        GARBAGE,
+        CUT_BODY,
+        CUT_CHUNK,
+        RESET_IN_BODY,
+        STALL,
+        STALL_IN_BODY,
+        STALL_IN_ERROR
+};
 
 static enum way way;
 
@@ -398,6 +408,7 @@ static void misbehave(void *ctx, struct fake_conn *c, const struct fake_request 
                 fake_reset(c);
                 break;
         case STALL: break;
+        case STALL_IN_ERROR: fake_raw(c, "HTTP/1.1 500 No\r\nContent-Length: 100\r\n\r\nabc", 43); break;
         case STALL_IN_BODY: fake_raw(c, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc", 42); break;
         }
 }
@@ -565,11 +576,14 @@ START_TEST(a_stream_can_be_ended_by_its_reader)
 }
 END_TEST
 
+static const enum way silences[] = { STALL, STALL_IN_ERROR };
+
 START_TEST(a_stream_must_be_answered)
 {
         struct world w = { .status = 0 };
 
-        world_open(&w, hold, NULL);
+        way = silences[_i];
+        world_open(&w, misbehave, NULL);
         ck_assert_int_eq(send_call(&w, 0,
                                  (struct kube_call){
                                          .method = "GET", .path = "/s", .stream = true, .timeout_ms = 200 }),
@@ -736,6 +750,38 @@ START_TEST(a_401_with_the_same_token_is_told)
         get(&w, 3, "/x");
         wait_done(&w, 3);
         ck_assert_int_eq(w.seen[3].status, 200);
+        world_close(&w);
+}
+END_TEST
+
+static char *changing_file;
+
+static void never_content(void *ctx UNUSED, struct fake_conn *c, const struct fake_request *req UNUSED)
+{
+        static unsigned n;
+        char text[16];
+
+        (void)snprintf(text, sizeof(text), "token-%u", n++);
+        put_file(changing_file, text);
+        fake_reply(c, 401, "", "");
+}
+
+START_TEST(a_401_is_tried_again_only_once)
+{
+        char path[] = "/tmp/check_kube.XXXXXX";
+        const struct kube_conf conf = { .token_file = path };
+        struct world w = { .status = 0 };
+        int fd = mkstemp(path);
+
+        ck_assert_int_ge(fd, 0);
+        (void)close(fd);
+        changing_file = path;
+        world_open_conf(&w, never_content, NULL, &conf);
+        get(&w, 0, "/x");
+        wait_done(&w, 0);
+        ck_assert_int_eq(w.seen[0].status, 401);
+        ck_assert_uint_eq(fake_requests(w.f), 2);
+        (void)unlink(path);
         world_close(&w);
 }
 END_TEST
@@ -968,13 +1014,14 @@ int main(void)
         tcase_add_test(stream, a_stream_gives_bytes_as_they_come);
         tcase_add_test(stream, a_refused_stream_gives_no_data);
         tcase_add_test(stream, a_stream_can_be_ended_by_its_reader);
-        tcase_add_test(stream, a_stream_must_be_answered);
+        tcase_add_loop_test(stream, a_stream_must_be_answered, 0, (int)ARRAY_LEN(silences));
         tcase_add_test(stream, silence_is_noticed_and_healed);
         tcase_add_test(stream, a_quiet_but_living_server_is_kept);
         tcase_add_test(stream, nothing_open_nothing_asked);
         suite_add_tcase(s, stream);
         tcase_add_test(token, a_401_reads_the_token_again);
         tcase_add_test(token, a_401_with_the_same_token_is_told);
+        tcase_add_test(token, a_401_is_tried_again_only_once);
         tcase_add_test(token, a_new_token_is_found_without_a_401);
         suite_add_tcase(s, token);
         tcase_add_test(end, cancel_at_any_time);
