@@ -67,7 +67,7 @@ static const char l2status_json[] =
 
 static const char pool_json[] =
         "{\"metadata\":{\"name\":\"gold\",\"namespace\":\"metallb-system\",\"generation\":2,\"annotations\":{\"metallb.io/"
-        "reserved-addresses\":\"192.0.2.1, 192.0.2.8-192.0.2.9,,192.0.2.16/30\"}},\"spec\":{\"addresses\":["
+        "reserved-addresses\":\"192.0.2.1, 192.0.2.8-192.0.2.9 ,, 192.0.2.16/30 \"}},\"spec\":{\"addresses\":["
         "\"192.0.2.0/24\",\"fd00::1-fd00::ff\"],\"autoAssign\":false,\"avoidBuggyIPs\":true,\"serviceAllocation\":{"
         "\"priority\":50,\"namespaces\":[\"shop\",\"bank\"],\"namespaceSelectors\":[{\"matchLabels\":{\"team\":\"a\"}}],"
         "\"serviceSelectors\":[{\"matchExpressions\":[{\"key\":\"app\",\"operator\":\"In\",\"values\":[\"b\",\"a\"]}]}]}},"
@@ -230,6 +230,30 @@ START_TEST(service_defaults)
         ck_assert_uint_eq(s->cluster_ips.n, 0);
         ck_assert_int_eq(s->ip_policy, SERVICE_SINGLE_STACK);
         ck_assert_uint_eq(s->n_ports + s->n_ingress + s->conditions.n + s->selector.n, 0);
+}
+END_TEST
+
+static const struct {
+        const char *text;
+        enum service_ip_policy want;
+} policies[] = {
+        { "\"SingleStack\"", SERVICE_SINGLE_STACK },
+        { "\"PreferDualStack\"", SERVICE_PREFER_DUAL_STACK },
+        { "\"RequireDualStack\"", SERVICE_REQUIRE_DUAL_STACK },
+        { "\"dualstack\"", SERVICE_SINGLE_STACK },
+        { "null", SERVICE_SINGLE_STACK },
+        { "5", SERVICE_SINGLE_STACK },
+};
+
+START_TEST(service_policy)
+{
+        CLEANUP(object_freep) struct object *o = NULL;
+        char text[128];
+
+        (void)snprintf(
+                text, sizeof(text), "{" META("") ",\"spec\":{\"ipFamilyPolicy\":%s}}", policies[_i].text);
+        o = decoded(service_decode, text);
+        ck_assert_int_eq(service_of(o)->ip_policy, policies[_i].want);
 }
 END_TEST
 
@@ -822,6 +846,7 @@ int main(void)
         tcase_add_loop_test(tc, nameless_is_malformed, 0, (int)ARRAY_LEN(nameless));
         tcase_add_test(tc, service);
         tcase_add_test(tc, service_defaults);
+        tcase_add_loop_test(tc, service_policy, 0, (int)ARRAY_LEN(policies));
         tcase_add_test(tc, service_brief_has_no_conditions);
         tcase_add_loop_test(tc, service_cluster_ips, 0, (int)ARRAY_LEN(cluster_ips));
         tcase_add_loop_test(tc, service_ports, 0, (int)ARRAY_LEN(ports));

@@ -459,6 +459,8 @@ START_TEST(log_line)
                 strlen(json_str_at(tree, "caller", "")));
         ck_assert_int_eq(json_time(json_str_at(tree, "ts", ""), &ts), 0);
         ck_assert_int_gt(ts, 1700000000);
+        log_info("nothing", F_JSON("raw", NULL));
+        ck_assert_ptr_nonnull(strstr(logged(), "\"raw\":null"));
         log_info("bare");
         ck_assert_ptr_nonnull(strstr(logged(), "\"msg\":\"bare\""));
 }
