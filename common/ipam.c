@@ -486,24 +486,27 @@ int svc_set(struct ipam_svc **s, struct ipam *m, const struct request *q, const 
 
 /* ---- claims ---- */
 
-/* The bad pool from which the Service may go on holding @ip, or NULL. */
+/* The bad pool from which the Service may go on holding @ip, or NULL. The annotation names the pool of the first address. */
 static struct ipam_pool *bad_pool_for(const struct ipam *m, const struct request *q, const struct ip *ip)
 {
-        struct ipam_pool *named = *q->current_pool ? pool_find(m, q->current_pool) : NULL;
+        struct ipam_pool *named = *q->current_pool ? pool_find(m, q->current_pool) : NULL, *unreadable = NULL;
 
-        if (named && named->error)
+        if (named && !named->error)
+                named = NULL;
+        if (named && q->n_current > 0 && ip_equal(&q->current[0], ip))
                 return named;
         for (size_t i = 0; i < m->n_pools; i++) {
                 struct ipam_pool *p = m->by_name[i];
 
                 if (p->error && ((p->last && def_covers(p->last, ip)) || def_covers(p->def, ip)))
                         return p;
+                if (p->def->error && !unreadable)
+                        unreadable = p;
         }
-        /* The annotation names the pool of the first of two addresses only. */
-        for (size_t i = 0; *q->current_pool && q->n_current == 2 && i < m->n_pools; i++)
-                if (m->by_name[i]->def->error)
-                        return m->by_name[i];
-        return NULL;
+        if (named)
+                return named;
+        /* The second address of ours may be from any pool of which not everything can be read. */
+        return *q->current_pool && q->n_current == 2 ? unreadable : NULL;
 }
 
 /* 0: @to says where; else why not. */
