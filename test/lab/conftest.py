@@ -7,6 +7,7 @@ Tests of a file do not meet: each gets addresses of its own (`block`), and what 
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from test.lab.box import ROOT
 from test.lab.lab import NAMESPACE, Lab
 
 FAILED_LOGS = ROOT / "build/lab-logs"  # where the logs of a lab with a failed test are kept
+SANITIZERS = re.compile(r"(Address|Leak|Thread|UndefinedBehavior)Sanitizer|runtime error:")  # LAB_BUILD=build/asan
 MINE = f"{METALLB}/namespaces/{NAMESPACE}"
 
 
@@ -53,6 +55,9 @@ def shared_lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
             lab.start_programs()
         lab.web = [lab.pod(f"web{n}", n) for n in range(1, len(lab.nodes) + 1)]
         yield lab
+        for p in lab.programs() if lab.controller else []:
+            p.stop()
+            assert not SANITIZERS.search(p.log(all_runs=True)), p.tail(60)
         if request.session.testsfailed and (lab.dir / "logs").is_dir():
             name = Path(request.module.__file__ or "lab").stem
             shutil.copytree(lab.dir / "logs", FAILED_LOGS / name, dirs_exist_ok=True)

@@ -398,6 +398,7 @@ class Lab:
         return next(n for n in self.nodes if n.mac == mac)
 
     def events(self, name: str, namespace: str = "default") -> list[dict[str, Any]]:
-        """Events about a Service."""
+        """Events about a Service that exists; not those of an earlier one of its name."""
+        service = self.api.get(f"/api/v1/namespaces/{namespace}/services/{name}")
         return self.api.items(f"/api/v1/namespaces/{namespace}/events",
-                              fields=f"involvedObject.name={name},involvedObject.kind=Service")
+                              fields=f"involvedObject.uid={service['metadata']['uid']}")
