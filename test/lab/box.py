@@ -94,6 +94,7 @@ class Box:
         self.dir = runs_folder() / (PREFIX + self.run_id)
         self.dir.mkdir(mode=0o755)
         (self.dir / "owner").write_text(f"{os.getpid()} {linux.start_time(os.getpid())}\n")
+        self.kept = False
         self._children: list[subprocess.Popen] = []
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future] | None] = queue.SimpleQueue()
         self._start_init()
@@ -193,9 +194,12 @@ class Box:
         self._leash.write(b"keep\n")
         self._leash.close()
         self._work.put(None)
+        self.kept = True
 
     def close(self) -> None:
-        """Everything in the box is gone when this returns."""
+        """Everything in the box is gone when this returns, unless it is to be kept."""
+        if self.kept:
+            return
         if not self._leash.closed:
             self._leash.close()
         self._work.put(None)

@@ -3,10 +3,12 @@
 LAB (arguments of Lab), PROGRAMS (False: the file starts them itself) and REVIVE (False: one that a test ended stays so).
 
 Tests of a file do not meet: each gets addresses of its own (`block`), and what it made is removed when it ends.
+With LAB_KEEP=1 in the environment the run ends at the first failure and leaves its lab up, to be looked into.
 """
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -55,17 +57,21 @@ def shared_lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
             lab.start_programs()
         lab.web = [lab.pod(f"web{n}", n) for n in range(1, len(lab.nodes) + 1)]
         yield lab
-        for p in lab.programs() if lab.controller else []:
+        programs = lab.programs() if lab.controller else []
+        for p in programs if not lab.box.kept else []:
             p.stop()
-            assert not SANITIZERS.search(p.log(all_runs=True)), p.tail(60)
         if request.session.testsfailed and (lab.dir / "logs").is_dir():
             name = Path(request.module.__file__ or "lab").stem
             shutil.copytree(lab.dir / "logs", FAILED_LOGS / name, dirs_exist_ok=True)
+        for p in programs:
+            assert not SANITIZERS.search(p.log(all_runs=True)), p.tail(60)
 
 
 @pytest.fixture
 def lab(shared_lab: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
     yield shared_lab
+    if os.environ.get("LAB_KEEP") and getattr(request.node, "failed", False):
+        pytest.exit("LAB_KEEP: the lab stays as the failed test left it\n" + shared_lab.keep(), 1)
     tidy(shared_lab, getattr(request.module, "REVIVE", True))
 
 
@@ -74,11 +80,9 @@ _blocks = itertools.count()
 
 @pytest.fixture
 def block() -> str:
-    """A range of sixteen addresses that no other test uses: the first three numbers and a dash, as in
-    "10.4.11.16-10.4.11.31"."""
-    n = next(_blocks)
-    start = f"10.4.{11 + n // 16}.{n % 16 * 16}"
-    return f"{start}-10.4.{11 + n // 16}.{n % 16 * 16 + 15}"
+    """A range of sixteen addresses that no other test uses, as "10.4.11.16-10.4.11.31"."""
+    third, n = divmod(next(_blocks), 16)
+    return f"10.4.{11 + third}.{n * 16}-10.4.{11 + third}.{n * 16 + 15}"
 
 
 @pytest.fixture
@@ -94,6 +98,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Iterator[None]:
     """A failure shows the ends of the logs; one of a wait has them already."""
     outcome = yield
     report = outcome.get_result()
+    item.failed = getattr(item, "failed", False) or report.failed  # type: ignore[attr-defined]
     lab = getattr(item, "funcargs", {}).get("lab")
     if report.failed and isinstance(lab, Lab) and "last lines of its log" not in str(report.longrepr):
         report.sections.append(("the lab", "\n".join(lab.tails())))

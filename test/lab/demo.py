@@ -13,7 +13,7 @@ import time
 
 from test.lab import network, root
 from test.lab.box import PREFIX, BoxError, end_run, init_of, runs_folder
-from test.lab.lab import NAMESPACE, Lab, tool
+from test.lab.lab import NAMESPACE, Lab
 
 POOL = """\
 apiVersion: metallb.io/v1beta1
@@ -135,32 +135,12 @@ def deleted(story: Story, lab: Lab, ip: str) -> None:
     kubectl(story, lab, "get", "ipaddresspools", "-n", NAMESPACE)
 
 
-def write_helpers(lab: Lab) -> None:
-    """Two scripts that enter the box from outside: kubectl, and `on PLACE COMMAND...`."""
-    user = "U=''; [ $(id -u) = 0 ] || U='-U --preserve-credentials'\n"
-    into = f"exec nsenter $U -t {lab.box.init_pid} -m -u -i -p -n -r -w --"
-    kubectl_script = (f"#!/bin/sh\n{user}export KUBECONFIG={lab.kubeconfig} HOME={lab.dir}/home\n"
-                      f'{into} ip netns exec cp {tool("kubectl")} "$@"\n')
-    on_script = (f"#!/bin/sh\n# usage: on PLACE COMMAND...   PLACE: client cp {' '.join(n.name for n in lab.nodes)}\n"
-                 f'{user}place=$1; shift; [ $# -gt 0 ] || set -- sh\n{into} ip netns exec "$place" "$@"\n')
-    for name, text in (("kubectl", kubectl_script), ("on", on_script)):
-        (lab.dir / name).write_text(text)
-        (lab.dir / name).chmod(0o755)
-
-
 def keep(story: Story, lab: Lab) -> None:
     lab.service("web", lab.pods)
     ip = lab.wait_address("web")
-    write_helpers(lab)
+    words = lab.keep()
     story.heading("The cluster stays up, with the Service web back in it")
-    print(f"""\
-  kubectl             {lab.dir}/kubectl get services -A
-  from the client     {lab.dir}/on client curl http://{ip}/
-  a shell on a node   {lab.dir}/on node1          (also: node2, node3, client, cp)
-  the logs            {lab.dir}/logs/
-                      (pods have no kubelet behind them here, so `kubectl logs` has nobody to ask)
-  end it              python3 -m test.lab.demo --end {lab.run_id}
-""")
+    print(words.replace("ADDRESS", ip))
 
 
 def tell(stay: bool) -> None:
@@ -176,7 +156,6 @@ def tell(stay: bool) -> None:
         deleted(story, lab, ip)
         if stay:
             keep(story, lab)
-            lab.box.keep()
             return
     except BaseException:
         lab.close()

@@ -114,6 +114,28 @@ class Lab:
     def close(self) -> None:
         self.box.close()
 
+    def keep(self) -> str:
+        """The lab outlives this process. Returns how to use it and how to end it, for a person to read."""
+        as_root = "U=''; [ $(id -u) = 0 ] || U='-U --preserve-credentials'\n"
+        into = f"exec nsenter $U -t {self.box.init_pid} -m -u -i -p -n -r -w -- ip netns exec"
+        places = " ".join(p.name for p in self.places)
+        for name, text in (
+                ("kubectl", f"export KUBECONFIG={self.kubeconfig} HOME={self.dir}/home\n"
+                            f'{into} {self.cp.name} {tool("kubectl")} "$@"\n'),
+                ("on", f"# usage: on PLACE COMMAND...   PLACE: {places}\n"
+                       f'place=$1; shift; [ $# -gt 0 ] || set -- sh\n{into} "$place" "$@"\n')):
+            (self.dir / name).write_text("#!/bin/sh\n" + as_root + text)
+            (self.dir / name).chmod(0o755)
+        self.box.keep()
+        return f"""\
+  kubectl             {self.dir}/kubectl get services -A
+  from the client     {self.dir}/on client curl http://ADDRESS/
+  a shell on a node   {self.dir}/on node1          (or one of: {places})
+  the logs            {self.dir}/logs/
+                      (pods have no kubelet behind them here, so `kubectl logs` has nobody to ask)
+  end it              python3 -m test.lab.demo --end {self.run_id}
+"""
+
     # ---- setting up ----
 
     def _start(self) -> None:
