@@ -3,7 +3,7 @@
 /* event - core/v1 Events on objects, said once.
  *
  * The same (object, reason, message) within 10 minutes of its last time is counted and written at most once more
- * a minute (PATCH of count and lastTimestamp), never repeated. At most 10 new events a second and 25 per object per
+ * a minute (PATCH of count and lastTimestamp), never repeated. At most 100 new events a second and 25 per object per
  * five minutes are sent; others wait or are dropped and counted. Needs create and patch on events. */
 #include "common/kube/event_book.h"
 #include "common/kube/kube.h"

@@ -21,7 +21,7 @@
 #define REPEAT_MS      (60 * 1000u)
 #define WINDOW_MS      (5 * 60 * 1000u)
 #define WINDOW_EVENTS  25
-#define BURST          10 /* writes at once after a rest, and writes a second */
+#define BURST          100 /* writes at once after a rest, and writes a second */
 #define TOKEN_MS       (1000 / BURST)
 #define RETRY_BASE_MS  1000
 #define RETRY_CAP_MS   32000

@@ -4,7 +4,7 @@
  *
  * One entry for each (object, type, reason, message) said in the last 10 minutes. An entry is written when it is new,
  * and again, at most once a minute, when its count has grown. New events are limited to 25 for one object in five
- * minutes; all writes share a bucket of 10 a second; at most EVENT_BOOK_MAX entries are kept or wait. */
+ * minutes; all writes share a bucket of 100 a second; at most EVENT_BOOK_MAX entries are kept or wait. */
 #include "common/buf.h"
 
 #define EVENT_BOOK_MAX  4096 /* entries; a few hundred bytes each */
