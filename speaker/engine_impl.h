@@ -55,25 +55,27 @@ struct known { /* whether an interface is excluded, remembered */
 };
 
 struct engine {
+        /* What every frame needs, side by side: an answer is mostly waiting for memory. */
         uv_loop_t *loop;
-        struct engine_conf conf;
-        struct links *links;
-        struct exclude *exclude;
-        struct known known[512]; /* by index modulo its size */
         struct desired *desired; /* never NULL */
         struct vip *vips;
+        struct limit *limit;
+        struct links *links;
         struct port **ports; /* by index; each owned */
         size_t n_ports, cap_ports;
-        struct announce *announce;
         struct segment *segment;
-        struct limit *limit;
+        struct announce *announce;
+        struct wirestat stat;
+        struct engine_conf conf;
+        struct exclude *exclude;
+        struct responder_gate gate;
         struct groups *groups;
         bool groups_dirty; /* other memberships are wanted, or some failed */
         size_t groups_failed;
         struct filter filter[FAMILIES];
         unsigned filter_gen;
+        struct known known[512]; /* by index modulo its size */
         struct rng rng;
-        struct wirestat stat;
         struct engine_view *view; /* the last one reported */
         char *warned; /* the last warning's reason */
         uint64_t warned_ms;

@@ -213,6 +213,7 @@ static void side_want(struct side *s, unsigned f, bool want)
         struct port *p = s->port;
         struct engine *e = p->engine;
         struct responder_conf conf = {
+                .gate = &e->gate,
                 .name = p->name,
                 .ifindex = p->index,
                 .family = engine_families[f],
@@ -426,8 +427,12 @@ void ports_sync(struct engine *e)
         note_shared(e);
         for (size_t i = 0; i < e->n_ports; i++) {
                 e->ports[i]->has_vip = has_vip(e, e->ports[i]);
-                for (unsigned f = 0; f < FAMILIES; f++)
-                        side_want(&e->ports[i]->side[f], f, wanted(e, e->ports[i], f));
+                for (unsigned f = 0; f < FAMILIES; f++) {
+                        struct side *s = &e->ports[i]->side[f];
+
+                        /* Without carrier nothing comes: the first socket waits for it, one that is there may stay. */
+                        side_want(s, f, (s->responder || s->port->running) && wanted(e, s->port, f));
+                }
         }
         ports_announce(e);
         ports_filters(e);

@@ -18,6 +18,8 @@
 #include "speaker/ndp.h"
 
 #define BATCH      64 /* frames read before others get their turn */
+#define OPENS_MAX  2 /* at a time; libuv's pool has four threads */
+#define CLOSES_MAX 2
 #define DRAIN_MAX  16 /* one is enough unless a flood goes on */
 #define REVIVALS   5 /* in one second; a socket that needs more is dead */
 #define WAIT_FIRST 1000 /* ms until a failed socket is tried again; doubles */
@@ -28,33 +30,37 @@
 enum state { OPENING, OPEN, SHUTTING, CLOSING, WAITING };
 
 struct responder {
+        uv_poll_t
+                poll; /* exists in OPEN and SHUTTING; it and the fields behind it are what every frame needs */
+        pcap_t *pcap; /* the pool's in OPENING and CLOSING, ours else */
+        int fd; /* of pcap, -1 when not OPEN */
+        enum state state;
+        bool closing, told;
+        void (*on_frame)(void *ctx, const uint8_t *frame, size_t len, uint64_t at_ns);
+        void *ctx;
+        void (*on_state)(void *ctx, bool open, const char *words);
         uv_loop_t *loop;
         uv_work_t work;
         uv_timer_t timer;
-        uv_poll_t poll; /* exists in OPEN and SHUTTING */
-        pcap_t *pcap; /* the pool's in OPENING and CLOSING, ours else */
-        int fd; /* of pcap, -1 when not OPEN */
+        struct responder_gate *gate;
+        struct responder *next; /* waiting at the gate */
         char name[IFNAMSIZ];
         char open_name[IFNAMSIZ]; /* the pool's copy in OPENING */
         unsigned ifindex;
         enum ip_family family;
         uint32_t ring_bytes;
         const struct filter *filter;
-        enum state state;
-        bool closing, told;
         uint64_t wait_ms;
         uint64_t revived_ms; /* revivals counts those since then */
         unsigned revivals, lost_seen;
         struct err why; /* of the last failure; the pool's in OPENING */
-        void (*on_frame)(void *ctx, const uint8_t *frame, size_t len, uint64_t at_ns);
-        void (*on_state)(void *ctx, bool open, const char *words);
-        void *ctx;
         void (*closed)(void *ctx);
         void *closed_ctx;
 };
 
 static void start_open(struct responder *r);
 static void start_close(struct responder *r);
+static void pass_gate(struct responder_gate *g);
 
 static void on_timer_closed(uv_handle_t *h)
 {
@@ -229,6 +235,8 @@ static void after_open(uv_work_t *w, int status)
         int e = -ENODEV;
 
         (void)status; /* never cancelled */
+        r->gate->n_opening--;
+        pass_gate(r->gate);
         if (r->closing && r->pcap) {
                 start_close(r);
                 return;
@@ -272,24 +280,64 @@ static void after_close(uv_work_t *w, int status)
         struct responder *r = container_of(w, struct responder, work);
 
         (void)status;
+        r->gate->n_closing--;
+        pass_gate(r->gate);
         if (r->closing)
                 finish(r);
         else
                 wait_open(r);
 }
 
+static struct responder *gate_take(struct responder **list)
+{
+        struct responder *r = *list;
+
+        *list = r->next;
+        r->next = NULL;
+        return r;
+}
+
+static void gate_put(struct responder **list, struct responder *r)
+{
+        while (*list)
+                list = &(*list)->next;
+        *list = r;
+}
+
+static void pass_gate(struct responder_gate *g)
+{
+        while (g->opens && (g->opens->closing || g->n_opening < OPENS_MAX)) {
+                struct responder *r = gate_take(&g->opens);
+
+                if (r->closing) { /* it had no socket yet */
+                        finish(r);
+                        continue;
+                }
+                memcpy(r->open_name, r->name, sizeof(r->name));
+                g->n_opening++;
+                (void)uv_queue_work(
+                        r->loop, &r->work, open_work, after_open); /* fails only without a function */
+        }
+        while (g->closes && g->n_closing < CLOSES_MAX) {
+                struct responder *r = gate_take(&g->closes);
+
+                g->n_closing++;
+                (void)uv_queue_work(r->loop, &r->work, close_work, after_close);
+        }
+}
+
 static void start_open(struct responder *r)
 {
         r->state = OPENING;
-        memcpy(r->open_name, r->name, sizeof(r->name));
-        (void)uv_queue_work(
-                r->loop, &r->work, open_work, after_open); /* fails only without a work function */
+        gate_put(&r->gate->opens, r);
+        pass_gate(r->gate);
 }
 
 static void start_close(struct responder *r)
 {
         r->state = CLOSING;
-        (void)uv_queue_work(r->loop, &r->work, close_work, after_close);
+        gate_put(&r->gate->closes, r);
+        pass_gate(r->gate);
 }
 
 int responder_new(struct responder **ret, uv_loop_t *loop, const struct responder_conf *conf)
@@ -299,6 +347,7 @@ int responder_new(struct responder **ret, uv_loop_t *loop, const struct responde
         if (!r)
                 return -ENOMEM;
         r->loop = loop;
+        r->gate = conf->gate;
         r->fd = -1;
         (void)snprintf(r->name, sizeof(r->name), "%s", conf->name); /* names are shorter by definition */
         r->ifindex = conf->ifindex;

@@ -4,7 +4,8 @@
  * promiscuous), and a way to send.
  *
  * The kernel needs 10-30 ms to set up or take down a capture ring (it waits for all CPUs to pass by), so both are done in
- * libuv's thread pool and the loop goes on answering. A socket that cannot be opened is tried again, 1 s up to
+ * libuv's thread pool and the loop goes on answering. A gate lets only a few do so at a time, openings first, since the pool
+ * is small and others need it. A socket that cannot be opened is tried again, 1 s up to
  * 30 s later; one that dies is closed and opened again. An interface that goes down and up again keeps its socket.
  *
  * What arrives has passed a kernel filter; see filter.h. Frames that came before the filter was in place are thrown
@@ -16,7 +17,13 @@
 
 struct responder;
 
+struct responder_gate { /* shared by all responders of a loop, which it outlives; zero-initialised */
+        struct responder *opens, *closes; /* waiting, first come first */
+        unsigned n_opening, n_closing;
+};
+
 struct responder_conf {
+        struct responder_gate *gate;
         const char *name; /* of the interface; copied */
         unsigned ifindex;
         enum ip_family family;
