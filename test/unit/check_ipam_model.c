@@ -754,7 +754,7 @@ static bool is_held(const struct run *r, int ip)
 static void check_counted(struct run *r)
 {
         struct ipam_pool_info info;
-        char name[8];
+        char name[16];
 
         for (int i = 0; i < MODEL_POOLS; i++) {
                 const struct model_pool *p = &r->m.pools[i];
