@@ -266,7 +266,7 @@ int groups_new(struct groups **ret, uv_loop_t *loop, void (*on_done)(void *ctx, 
 
 void groups_sync(struct groups *g, struct membership *v, size_t n)
 {
-        if (g->closing || (n == 0 && g->n == 0 && !g->busy)) {
+        if (g->closing || (!g->busy && n == 0 && g->n == 0)) { /* g->n is the pool's while busy */
                 free(v);
                 return;
         }
