@@ -11,7 +11,9 @@
 #include "controller/patch.h"
 
 #define SETTLE_MS 200 /* several changes at once make one write */
-#define EVERY_MS  1000
+#define EVERY_MS  1000 /* between two writes of a pool; doubles while the changes go on */
+#define EVERY_MAX 4000
+#define JOBS_MAX  4
 #define AGAIN_MS  60000 /* after a refusal, or a write that somebody changed back */
 
 enum gauge { TOTAL, TOTAL4, TOTAL6, USED, USED4, USED6, WITHHELD, N_GAUGES };
@@ -21,7 +23,7 @@ struct record {
         struct poolstatus *p;
         uint64_t stamp; /* of the ipam's counters that were seen last */
         uint64_t due_ms; /* UINT64_MAX: nothing to do */
-        uint64_t last_ms; /* of the last write */
+        uint64_t last_ms, every_ms; /* of the last write; until the next */
         bool seen; /* still in the ipam, while poolstatus_update() runs */
         bool bad;
         bool sent_extended;
@@ -37,6 +39,7 @@ struct poolstatus {
         struct poolstatus_conf conf;
         uv_timer_t timer;
         struct tree all; /* by name */
+        unsigned n_jobs;
         bool extended; /* the CRD has all our fields, as far as we know */
         bool closing;
         struct family *families[N_GAUGES];
@@ -166,7 +169,7 @@ static void mark(struct record *r)
         uint64_t at_ms = now(r->p) + SETTLE_MS;
 
         if (r->last_ms > 0)
-                at_ms = MAX(at_ms, r->last_ms + EVERY_MS);
+                at_ms = MAX(at_ms, r->last_ms + r->every_ms);
         if (r->due_ms == UINT64_MAX)
                 r->due_ms = at_ms;
 }
@@ -186,6 +189,7 @@ static void on_written(void *ctx, const struct writer_answer *a)
         struct poolstatus *p = r->p;
 
         r->job = NULL;
+        p->n_jobs--;
         if (a->result != WRITER_DONE) { /* no echo will come */
                 free(r->rv);
                 r->rv = NULL;
@@ -244,11 +248,21 @@ static int send_status(struct record *r, const struct pool *o, const struct pool
         code = writer_send(p->conf.writer, &r->job, &call);
         if (code < 0)
                 return code;
+        p->n_jobs++;
         r->sent = want->counts;
         r->sent_extended = want->extended;
         free(r->rv);
         r->rv = TAKE(rv);
         return 0;
+}
+
+static void pace(struct record *r)
+{
+        uint64_t now_ms = now(r->p);
+        bool goes_on = r->last_ms > 0 && now_ms - r->last_ms < 2 * r->every_ms;
+
+        r->every_ms = goes_on ? MIN(2 * r->every_ms, EVERY_MAX) : EVERY_MS;
+        r->last_ms = now_ms;
 }
 
 static void settle(struct record *r)
@@ -266,10 +280,11 @@ static void settle(struct record *r)
         want = wanted(p, &info);
         if (!pool_status_differs(o, &want))
                 return;
-        if (!writer_has_room(p->conf.writer) || send_status(r, o, &want) < 0)
+        /* Beside the limit for Services: counters are wanted just while those keep the writer full. */
+        if (p->n_jobs >= JOBS_MAX || send_status(r, o, &want) < 0)
                 r->due_ms = now(p) + SETTLE_MS;
         else
-                r->last_ms = now(p);
+                pace(r);
 }
 
 static void on_timer(uv_timer_t *t)

@@ -2,8 +2,8 @@
 #pragma once
 /* poolstatus - keeps status and metrics of IPAddressPools true: counters, and whether the pool can be used.
  *
- * A pool is written when what its object says differs, at most once a second, and not while a write of ours is under
- * way. Where the CRD is MetalLB's own, without withheld counters and conditions, the server drops or refuses them: that
+ * A pool is written when what its object says differs, at most once a second (once in four while changes go on), and
+ * not while a write of ours is under way. Where the CRD is MetalLB's own, without withheld counters and conditions, the server drops or refuses them: that
  * is said once, and from then on only what it knows is written. */
 #include "common/ipam.h"
 #include "common/kube/event.h"
