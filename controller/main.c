@@ -14,7 +14,6 @@
 
 #include "common/log.h"
 #include "common/telemetry.h"
-#include "common/trim.h"
 #include "controller/leader.h"
 #include "controller/options.h"
 #include "controller/owner.h"
@@ -24,8 +23,6 @@
 #define DRAIN_MS   2000 /* for writes that are on their way */
 #define RELEASE_MS 1600 /* for giving up the lease, after that */
 #define DRAIN_STEP 10
-#define TRIM_MS    5000 /* after the start, and then from time to time */
-#define TRIM_EVERY 30000
 #define IN_POD     "/var/run/secrets/kubernetes.io/serviceaccount"
 
 struct controller {
@@ -36,8 +33,6 @@ struct controller {
         uv_loop_t loop;
         uv_signal_t on_term, on_int;
         uv_timer_t timer; /* of the ending, and of a term that could not begin */
-        uv_timer_t trim;
-        bool trimmed;
         uint64_t ending_ms;
         struct metrics *metrics;
         struct kube *kube;
@@ -65,7 +60,7 @@ static void on_term_closed(void *ctx)
 
         if (--c->term_open > 0)
                 return;
-        trim_heap(); /* the caches of the term were most of it */
+        (void)malloc_trim(0); /* the caches of the term were most of the memory */
         if (c->closing)
                 close_all(c);
         else if (c->leader && leader_is_leading(c->leader))
@@ -181,7 +176,6 @@ static void on_kube_closed(void *ctx)
 
         c->kube = NULL;
         uv_close((uv_handle_t *)&c->timer, NULL);
-        uv_close((uv_handle_t *)&c->trim, NULL);
         uv_close((uv_handle_t *)&c->on_term, NULL);
         uv_close((uv_handle_t *)&c->on_int, NULL);
 }
@@ -272,22 +266,10 @@ static void on_signal(uv_signal_t *s, int number)
 
 /* ---- the start ---- */
 
-static void on_trim(uv_timer_t *t)
-{
-        struct controller *c = container_of(t, struct controller, trim);
-
-        if (!c->trimmed)
-                trim_code();
-        c->trimmed = true;
-        trim_heap();
-}
-
 static int signals_open(struct controller *c)
 {
         int r;
 
-        (void)uv_timer_init(&c->loop, &c->trim);
-        uv_timer_start(&c->trim, on_trim, TRIM_MS, TRIM_EVERY);
         (void)uv_timer_init(&c->loop, &c->timer); /* never fails */
         (void)uv_signal_init(
                 &c->loop, &c->on_term); /* without descriptors; then nothing else starts either */

@@ -20,7 +20,6 @@
 #define FLIPS_FREE    3 /* rewrites of the same content in a minute that cost nothing */
 #define FLIPS_MS      60000
 #define WORDS_MAX     16
-#define HASH_START    2166136261u /* FNV-1a, 32 bits: a fight that is missed or imagined does no harm */
 
 enum state {
         IDLE,
@@ -30,28 +29,29 @@ enum state {
         HELD, /* in timed: failed or fought over, and put off */
 };
 
-/* One for every Service that is or was ours: kept small. */
 struct record {
         struct tree_node node;
         TAILQ_ENTRY(record) next;
         struct services *s;
+        const char *ns, *name; /* into key */
+        enum state state;
+        bool dirty; /* changed while it was not to be planned */
+        bool refused; /* HELD because the server would not have it: a change is worth another try */
+        bool waited; /* HELD because it is fought over: the next write is due */
+        int8_t word; /* why it is pending, into words; -1: it is not */
+        uint8_t conflicts; /* in a row */
+        uint8_t flips;
+        uint16_t tries; /* refusals in a row */
+        uint64_t due_ms; /* ECHOING, HELD */
+        uint64_t since_ms; /* queued, after having been idle */
+        uint64_t flip_ms; /* first of the flips */
+        uint64_t inputs; /* hash of what its owner said when it was written last */
+        uint64_t writing; /* hash of what is under way */
+        uint64_t wrote[2]; /* hashes of what was written last */
         struct writer_job *job; /* WRITING */
         char *rv; /* WRITING, ECHOING: of the object that the job was made from */
         struct said *said; /* events to say once it is written */
-        uint64_t due_ms; /* ECHOING, HELD */
-        uint64_t since_ms; /* queued, after having been idle */
-        uint32_t inputs; /* hash of what its owner said when it was written last */
-        uint32_t writing, wrote[2]; /* hashes of what is being written, and of what was written last */
-        uint32_t flip_s; /* when the first of the flips was */
-        uint8_t state; /* enum state */
-        int8_t word; /* why it is pending, into words; -1: it is not */
-        uint8_t flips;
-        uint8_t conflicts, tries; /* conflicts, refusals in a row */
-        bool dirty : 1; /* changed while it was not to be planned */
-        bool refused : 1; /* HELD because the server would not have it: a change is worth another try */
-        bool waited : 1; /* HELD because it is fought over: the next write is due */
-        uint16_t at_name; /* into key */
-        char key[]; /* "ns/name", and behind its end the namespace alone */
+        char key[]; /* "ns/name" */
 };
 
 struct services {
@@ -87,16 +87,6 @@ static uint64_t now(const struct services *s)
 }
 
 /* ---- records and their lists ---- */
-
-static const char *name_of(const struct record *r)
-{
-        return r->key + r->at_name;
-}
-
-static const char *ns_of(const struct record *r)
-{
-        return name_of(r) + strlen(name_of(r)) + 1;
-}
 
 static void on_timer(uv_timer_t *t)
 {
@@ -179,22 +169,23 @@ static struct record *record_get(struct services *s, const char *ns, const char 
         size_t n_ns = strlen(ns) + 1, n_name = strlen(name) + 1;
         struct record *r = calloc(1, sizeof(*r) + n_ns + n_name + n_ns);
         struct tree_node *old;
+        char *copy;
 
-        if (!r || n_ns > UINT16_MAX) {
-                free(r);
+        if (!r)
                 return NULL;
-        }
         memcpy(r->key, ns, n_ns);
         r->key[n_ns - 1] = '/';
         memcpy(r->key + n_ns, name, n_name);
-        memcpy(r->key + n_ns + n_name, ns, n_ns);
+        copy = r->key + n_ns + n_name; /* the namespace once more, terminated */
+        memcpy(copy, ns, n_ns);
         old = tree_insert(&s->all, &r->node, by_record);
         if (old) {
                 free(r);
                 return container_of(old, struct record, node);
         }
         r->s = s;
-        r->at_name = (uint16_t)n_ns;
+        r->ns = copy;
+        r->name = r->key + n_ns;
         r->word = -1;
         return r;
 }
@@ -236,7 +227,7 @@ static void record_free(struct record *r)
 
 static const struct service *cached(const struct record *r)
 {
-        const struct object *o = informer_get(r->s->conf.services, ns_of(r), name_of(r));
+        const struct object *o = informer_get(r->s->conf.services, r->ns, r->name);
 
         return o ? service_of(o) : NULL;
 }
@@ -288,7 +279,7 @@ static void on_refused(struct record *r, const struct writer_answer *a)
                 F_INT("code", a->status), F_STR("error", a->text));
         series_add(r->s->plan_errors, 1);
         slow_down(r, 1000, r->tries, 300000);
-        if (r->tries < UINT8_MAX)
+        if (r->tries < UINT16_MAX)
                 r->tries++;
         r->refused = true;
 }
@@ -358,20 +349,20 @@ static void log_plan(const struct record *r, const struct plan *p)
         }
 }
 
-static uint32_t hash_text(uint32_t h, const char *text)
+static uint64_t hash_text(uint64_t h, const char *text)
 {
         if (!text)
                 text = "\1";
         do
-                h = (h ^ (uint8_t)*text) * 16777619u; /* FNV-1a, the terminator included */
+                h = (h ^ (uint8_t)*text) * 1099511628211u; /* FNV-1a, the terminator included */
         while (*text++ != '\0');
         return h;
 }
 
 /* Of what a plan would leave in the object, whatever is there now. */
-static uint32_t content_hash(const struct plan *p)
+static uint64_t content_hash(const struct plan *p)
 {
-        uint32_t h = hash_text(HASH_START, p->pool);
+        uint64_t h = hash_text(14695981039346656037u, p->pool);
 
         for (size_t i = 0; i < p->n_ingress; i++) {
                 h = hash_text(h, p->ingress[i].ip);
@@ -384,7 +375,7 @@ static uint32_t content_hash(const struct plan *p)
         return h;
 }
 
-static uint32_t hash_kv(uint32_t h, const struct kv_list *l)
+static uint64_t hash_kv(uint64_t h, const struct kv_list *l)
 {
         for (size_t i = 0; i < l->n; i++) {
                 if (strcmp(l->v[i].key, PLAN_POOL_ANNOTATION) != 0)
@@ -394,13 +385,13 @@ static uint32_t hash_kv(uint32_t h, const struct kv_list *l)
 }
 
 /* Of what its owner says: when that changes, a write of the same content as before is no fight. */
-static uint32_t inputs_hash(const struct service *v)
+static uint64_t inputs_hash(const struct service *v)
 {
-        uint32_t h = hash_kv(hash_kv(HASH_START, &v->meta.annotations), &v->meta.labels);
+        uint64_t h = hash_kv(hash_kv(14695981039346656037u, &v->meta.annotations), &v->meta.labels);
 
         h = hash_text(hash_text(h, v->lb_ip), v->lb_class);
         h = hash_text(hash_text(h, v->meta.uid), v->is_load_balancer ? "1" : "0");
-        h = hash_text(h, v->local_policy ? "1" : "0") + (uint32_t)v->ip_policy;
+        h = hash_text(h, v->local_policy ? "1" : "0") + (uint64_t)v->ip_policy;
         for (size_t i = 0; i < v->n_ports; i++)
                 h = hash_text(h, v->ports[i].protocol) + v->ports[i].port;
         for (size_t i = 0; i < v->cluster_ips.n; i++)
@@ -409,11 +400,11 @@ static uint32_t inputs_hash(const struct service *v)
 }
 
 /* True when somebody keeps changing back what we write: this write is put off. */
-static bool is_fought_over(struct record *r, const struct service *now_service, uint32_t hash)
+static bool is_fought_over(struct record *r, const struct service *now_service, uint64_t hash)
 {
-        const struct event_object on = { "v1", "Service", ns_of(r), name_of(r), now_service->meta.uid };
+        const struct event_object on = { "v1", "Service", r->ns, r->name, now_service->meta.uid };
         struct services *s = r->s;
-        uint32_t inputs = inputs_hash(now_service);
+        uint64_t inputs = inputs_hash(now_service);
 
         if (inputs != r->inputs || (hash != r->wrote[0] && hash != r->wrote[1])) {
                 r->flips = inputs != r->inputs ? 0 : r->flips;
@@ -425,9 +416,9 @@ static bool is_fought_over(struct record *r, const struct service *now_service, 
                 r->waited = false;
                 return false;
         }
-        if (r->flips == 0 || now(s) / 1000 - r->flip_s > FLIPS_MS * 2 / 1000) {
+        if (r->flips == 0 || now(s) - r->flip_ms > FLIPS_MS * 2) {
                 r->flips = 0;
-                r->flip_s = (uint32_t)(now(s) / 1000);
+                r->flip_ms = now(s);
         }
         if (r->flips < UINT8_MAX)
                 r->flips++;
@@ -453,8 +444,8 @@ static int write_plan(struct record *r, const struct service *now_service, const
         struct writer_call call = { .group = "",
                 .version = "v1",
                 .resource = "services",
-                .ns = ns_of(r),
-                .name = name_of(r),
+                .ns = r->ns,
+                .name = r->name,
                 .rv = rv,
                 .strategic = true,
                 .on_done = on_written,
@@ -483,13 +474,13 @@ static int act_on(struct record *r, const struct service *now_service, const str
 {
         struct services *s = r->s;
         struct said *said = NULL;
-        uint32_t hash;
+        uint64_t hash;
         int code;
 
         set_word(r, p->pending);
         log_plan(r, p);
         if (p->n_events > 0) {
-                code = said_new(&said, ns_of(r), name_of(r), now_service ? now_service->meta.uid : "", p);
+                code = said_new(&said, r->ns, r->name, now_service ? now_service->meta.uid : "", p);
                 if (code < 0)
                         return code;
                 r->said = said_free(r->said);
@@ -517,7 +508,7 @@ static void plan_one(struct record *r)
         struct services *s = r->s;
         const struct plan_conf conf = { .lb_class = s->conf.lb_class };
         const struct service *now_service = cached(r);
-        const struct object *ns = informer_get(s->conf.namespaces, "", ns_of(r));
+        const struct object *ns = informer_get(s->conf.namespaces, "", r->ns);
         const struct plan_in in = { .service = now_service, .ns_labels = ns ? &ns->labels : NULL };
         struct plan p;
         int code = -ENOMEM;
@@ -628,33 +619,27 @@ void services_touch(struct services *s, const char *ns, const char *name)
                 if (!cached(r))
                         enqueue(r);
                 else if (r->refused)
-                        r->due_ms = MIN(r->due_ms, now(s) + 1000);
-                s->timed_due_ms = MIN(s->timed_due_ms, r->due_ms);
+                        r->due_ms = s->timed_due_ms = MIN(r->due_ms, now(s) + 1000);
                 break;
         }
         arm(s);
 }
 
-struct namespace_touch {
-        struct services *s;
-        const char *ns;
-};
-
 static int touch_in(void *ctx, const struct object *o)
 {
-        const struct namespace_touch *t = ctx;
+        struct record **r = ctx;
 
-        if (strcmp(t->ns, o->ns) == 0)
-                services_touch(t->s, o->ns, o->name);
+        if (strcmp((*r)->ns, o->ns) == 0)
+                services_touch((*r)->s, o->ns, o->name);
         return 0;
 }
 
 void services_touch_namespace(struct services *s, const char *ns)
 {
-        struct namespace_touch t = { s, ns };
+        struct record probe = { .s = s, .ns = ns }, *at = &probe;
 
         if (s->started)
-                (void)informer_each(s->conf.services, touch_in, &t); /* touch_in() never stops it */
+                (void)informer_each(s->conf.services, touch_in, &at); /* touch_in() never stops it */
 }
 
 void services_kick(struct services *s)
