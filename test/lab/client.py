@@ -53,8 +53,10 @@ class ArpSocket:
         self._s.close()
 
     def ask(self, ip: str) -> float:
+        """When the request was given to the kernel: taken before, since a kernel may answer while we still send."""
+        begun = time.perf_counter()
         self._s.send(arp_request(self.mac, self.ip, ip))
-        return time.perf_counter()
+        return begun
 
     def frames(self, until: float, done: Callable[[], bool] = lambda: False) -> Any:
         """(time, frame) of every ARP frame seen until that perf_counter() time, or until done()."""
