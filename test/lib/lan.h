@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /* lan - a LAN for one test: two network namespaces of its own, "here" (where the code under test opens its sockets) and
- * "there" (another host), which vanish with the process. Needs root; lan_new() says so. Checks abort the test. */
+ * "there" (another host), which vanish with the process. Needs root: without it lan_new() fails the test. */
 #include <sys/types.h>
 
 #include "common/base.h"
 
-/* False: not allowed here, skip. Then this process is in a fresh namespace. */
+/* Fails the test where it is not allowed; else true. */
 bool lan_new(void);
 /* Runs ip(8) here or there; fails the test when that fails. "THERE" in the text stands for the other namespace, as in
  * "link add a0 type veth peer name b0 netns THERE". */
